@@ -1,0 +1,164 @@
+CREATE TABLE "coercion" (
+	"file_id" integer NOT NULL,
+	"line" bigint NOT NULL,
+	"column_name" text NOT NULL,
+	"raw_text" text NOT NULL,
+	CONSTRAINT "coercion_pkey" PRIMARY KEY("file_id","line","column_name")
+);
+--> statement-breakpoint
+CREATE TABLE "duplicate" (
+	"event_id" uuid NOT NULL,
+	"event_timestamp" timestamp with time zone NOT NULL,
+	"amount_kobo" bigint NOT NULL,
+	"file_id" integer NOT NULL,
+	"merchant_key" integer NOT NULL,
+	"event_type_key" integer NOT NULL,
+	"region_key" integer NOT NULL,
+	"product" smallint NOT NULL,
+	"status" smallint NOT NULL,
+	"channel" smallint NOT NULL,
+	"merchant_tier" smallint NOT NULL,
+	"line" bigint NOT NULL,
+	"is_conflict" boolean NOT NULL,
+	CONSTRAINT "duplicate_pkey" PRIMARY KEY("file_id","line")
+);
+--> statement-breakpoint
+CREATE TABLE "event" (
+	"event_id" uuid NOT NULL,
+	"event_timestamp" timestamp with time zone NOT NULL,
+	"amount_kobo" bigint NOT NULL,
+	"file_id" integer NOT NULL,
+	"merchant_key" integer NOT NULL,
+	"event_type_key" integer NOT NULL,
+	"region_key" integer NOT NULL,
+	"product" smallint NOT NULL,
+	"status" smallint NOT NULL,
+	"channel" smallint NOT NULL,
+	"merchant_tier" smallint NOT NULL,
+	CONSTRAINT "event_pkey" PRIMARY KEY("event_id")
+);
+--> statement-breakpoint
+CREATE TABLE "event_type" (
+	"event_type_key" integer NOT NULL,
+	"event_type" text NOT NULL,
+	CONSTRAINT "event_type_pkey" PRIMARY KEY("event_type_key")
+);
+--> statement-breakpoint
+CREATE TABLE "import_run" (
+	"run_id" integer GENERATED ALWAYS AS IDENTITY (sequence name "import_run_run_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 2147483647 START WITH 1 CACHE 1),
+	"started_at" timestamp with time zone NOT NULL,
+	"finished_at" timestamp with time zone,
+	"outcome" text,
+	"program_version" text NOT NULL,
+	CONSTRAINT "import_run_pkey" PRIMARY KEY("run_id"),
+	CONSTRAINT "import_run_outcome_check" CHECK ("import_run"."outcome" IN ('done', 'failed', 'incomplete', 'interrupted'))
+);
+--> statement-breakpoint
+CREATE TABLE "ledger" (
+	"file_id" integer GENERATED ALWAYS AS IDENTITY (sequence name "ledger_file_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 2147483647 START WITH 1 CACHE 1),
+	"run_id" integer NOT NULL,
+	"status" text NOT NULL,
+	"path" text NOT NULL,
+	"size_bytes" bigint NOT NULL,
+	"mtime_ns" bigint,
+	"sha256" "bytea",
+	"rows_read" bigint NOT NULL,
+	"accepted" bigint NOT NULL,
+	"duplicate" bigint NOT NULL,
+	"conflict" bigint NOT NULL,
+	"rejected" bigint NOT NULL,
+	"coerced" bigint NOT NULL,
+	"rejected_by_reason" jsonb NOT NULL,
+	"coerced_by_column" jsonb NOT NULL,
+	"error" text,
+	"started_at" timestamp with time zone NOT NULL,
+	"finished_at" timestamp with time zone NOT NULL,
+	"program_version" text NOT NULL,
+	CONSTRAINT "ledger_pkey" PRIMARY KEY("file_id"),
+	CONSTRAINT "ledger_status_check" CHECK ("ledger"."status" IN ('loaded', 'failed')),
+	CONSTRAINT "ledger_rows_check" CHECK ("ledger"."status" <> 'loaded' OR "ledger"."rows_read" = "ledger"."accepted" + "ledger"."duplicate" + "ledger"."rejected")
+);
+--> statement-breakpoint
+CREATE TABLE "merchant" (
+	"merchant_key" integer NOT NULL,
+	"merchant_id" text NOT NULL,
+	CONSTRAINT "merchant_pkey" PRIMARY KEY("merchant_key")
+);
+--> statement-breakpoint
+CREATE TABLE "merchant_kyc_stage" (
+	"merchant_key" integer NOT NULL,
+	"stage" smallint NOT NULL,
+	"success_count" bigint NOT NULL,
+	CONSTRAINT "merchant_kyc_stage_pkey" PRIMARY KEY("merchant_key","stage")
+);
+--> statement-breakpoint
+CREATE TABLE "merchant_month" (
+	"merchant_key" integer NOT NULL,
+	"month" date NOT NULL,
+	"success_count" bigint NOT NULL,
+	"success_kobo" numeric NOT NULL,
+	CONSTRAINT "merchant_month_pkey" PRIMARY KEY("merchant_key","month")
+);
+--> statement-breakpoint
+CREATE TABLE "merchant_product" (
+	"merchant_key" integer NOT NULL,
+	"product" smallint NOT NULL,
+	"event_count" bigint NOT NULL,
+	CONSTRAINT "merchant_product_pkey" PRIMARY KEY("merchant_key","product")
+);
+--> statement-breakpoint
+CREATE TABLE "product_status" (
+	"product" smallint NOT NULL,
+	"status" smallint NOT NULL,
+	"event_count" bigint NOT NULL,
+	CONSTRAINT "product_status_pkey" PRIMARY KEY("product","status")
+);
+--> statement-breakpoint
+CREATE TABLE "region" (
+	"region_key" integer NOT NULL,
+	"region" text NOT NULL,
+	CONSTRAINT "region_pkey" PRIMARY KEY("region_key")
+);
+--> statement-breakpoint
+CREATE TABLE "reject" (
+	"file_id" integer NOT NULL,
+	"line" bigint NOT NULL,
+	"reason" text NOT NULL,
+	"raw_text" text,
+	"raw_bytes" "bytea",
+	CONSTRAINT "reject_pkey" PRIMARY KEY("file_id","line"),
+	CONSTRAINT "reject_raw_check" CHECK (("reject"."raw_text" IS NULL) <> ("reject"."raw_bytes" IS NULL))
+);
+--> statement-breakpoint
+CREATE TABLE "snapshot" (
+	"is_only_row" boolean DEFAULT true NOT NULL,
+	"data_version" bigint NOT NULL,
+	"published_at" timestamp with time zone NOT NULL,
+	"answers" json NOT NULL,
+	CONSTRAINT "snapshot_pkey" PRIMARY KEY("is_only_row"),
+	CONSTRAINT "snapshot_only_row_check" CHECK ("snapshot"."is_only_row")
+);
+--> statement-breakpoint
+CREATE INDEX "duplicate_event_id_idx" ON "duplicate" USING btree ("event_id");--> statement-breakpoint
+CREATE INDEX "event_file_id_idx" ON "event" USING brin ("file_id") WITH (autosummarize=true,pages_per_range=32);--> statement-breakpoint
+CREATE UNIQUE INDEX "event_type_event_type_key" ON "event_type" USING btree ("event_type");--> statement-breakpoint
+CREATE UNIQUE INDEX "ledger_loaded_path_key" ON "ledger" USING btree ("path") WHERE "ledger"."status" = 'loaded';--> statement-breakpoint
+CREATE UNIQUE INDEX "merchant_merchant_id_key" ON "merchant" USING btree ("merchant_id");--> statement-breakpoint
+CREATE UNIQUE INDEX "region_region_key" ON "region" USING btree ("region");--> statement-breakpoint
+CREATE VIEW "public"."activity" AS (
+  SELECT e.event_id,
+         m.merchant_id,
+         e.event_timestamp,
+         ('{POS,AIRTIME,BILLS,CARD_PAYMENT,SAVINGS,MONIEBOOK,KYC}'::text[])[e.product] AS product,
+         t.event_type,
+         (e.amount_kobo::numeric / 100)::numeric(20, 2) AS amount,
+         ('{SUCCESS,FAILED,PENDING}'::text[])[e.status] AS status,
+         ('{POS,APP,USSD,WEB,OFFLINE}'::text[])[e.channel] AS channel,
+         r.region,
+         ('{STARTER,VERIFIED,PREMIUM}'::text[])[e.merchant_tier] AS merchant_tier,
+         e.file_id
+    FROM event e
+    JOIN merchant m USING (merchant_key)
+    JOIN event_type t USING (event_type_key)
+    LEFT JOIN region r USING (region_key));--> statement-breakpoint
+INSERT INTO "event_type" ("event_type_key", "event_type") VALUES (0, ''), (1, 'DOCUMENT_SUBMITTED'), (2, 'VERIFICATION_COMPLETED'), (3, 'TIER_UPGRADE');

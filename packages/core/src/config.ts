@@ -1,0 +1,204 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { MoniepointError } from './errors.ts';
+
+/** One row of the table below: everything that flags, environment, `.env`, help, docs and validation need to know. */
+type Option<Rule extends z.ZodType> = {
+  /** Commander's notation; without a placeholder it is a switch. */
+  readonly flag: string;
+  /** Name in the environment and in `.env`. */
+  readonly env: string;
+  readonly help: string;
+  /** Turns the text (or `true` for a switch) into the value. Its message completes "expected …". */
+  readonly rule: Rule;
+  /** Used when neither flag, environment nor `.env` says anything; shown in help. */
+  readonly default?: z.output<Rule>;
+  /** Never shown in messages. */
+  readonly secret?: true;
+};
+
+const option = <Rule extends z.ZodType>(row: Option<Rule>): Option<Rule> => row;
+
+const text = z.string();
+const wholeNumber = z
+  .string()
+  .regex(/^\d{1,15}$/, 'a whole number')
+  .transform(Number);
+const onOff = z
+  .union([z.boolean(), z.enum(['true', 'false', '1', '0'], 'true or false')])
+  .transform((value) => value === true || value === 'true' || value === '1');
+
+const UNIT_MS = { '': 1000, ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
+
+const duration = z
+  .string()
+  .regex(/^\d{1,9}(ms|s|m|h)?$/, 'a duration such as 30s, 5m or 1h')
+  .transform((value) => {
+    const [, number, unit] = /^(\d+)(.*)$/.exec(value) as RegExpExecArray;
+    return Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS];
+  });
+
+function isPostgresUrl(value: string): boolean {
+  try {
+    return /^postgres(ql)?:$/.test(new URL(value.replace('@/', '@socket/')).protocol);
+  } catch {
+    return false; // URL() throws for anything that is no URL: that is the answer
+  }
+}
+
+/**
+ * Every option of both programs, declared once. Precedence: flag, environment, `.env`, default (CONTRACT.md section 5).
+ * A new option is one row here; commands name the rows they take.
+ */
+export const OPTIONS = {
+  databaseUrl: option({
+    flag: '--database-url <url>',
+    env: 'DATABASE_URL',
+    help: 'PostgreSQL 14 to 18 to use instead of the embedded one',
+    rule: text.refine(isPostgresUrl, 'postgresql://user:password@host:port/database').optional(),
+    secret: true,
+  }),
+  home: option({
+    flag: '--home <dir>',
+    env: 'MONIEPOINT_HOME',
+    help: 'where the embedded PostgreSQL lives (default: the user’s data directory; /var/lib/moniepoint for root)',
+    rule: text.optional(),
+  }),
+  dataDir: option({
+    flag: '--data-dir <dir>',
+    env: 'DATA_DIR',
+    help: 'folder that serve imports at start',
+    rule: text,
+    default: './data',
+  }),
+  host: option({
+    flag: '--host <host>',
+    env: 'API_HOST',
+    help: 'address the API listens on',
+    rule: text,
+    default: '127.0.0.1',
+  }),
+  port: option({
+    flag: '--port <number>',
+    env: 'API_PORT',
+    help: 'port the API listens on (0: any free one)',
+    rule: wholeNumber.refine((port) => port <= 65_535, 'a port from 0 to 65535'),
+    default: 8080,
+  }),
+  corsOrigins: option({
+    flag: '--cors-origins <list>',
+    env: 'CORS_ORIGINS',
+    help: 'origins that browsers may call the API from, separated by commas, or *',
+    rule: text.transform((list) =>
+      list
+        .split(',')
+        .map((origin) => origin.trim())
+        .filter((origin) => origin !== ''),
+    ),
+    default: [],
+  }),
+  hstsMaxAge: option({
+    flag: '--hsts-max-age <seconds>',
+    env: 'HSTS_MAX_AGE',
+    help: 'seconds of Strict-Transport-Security, for an API behind TLS (0: header left out)',
+    rule: wholeNumber,
+    default: 0,
+  }),
+  logLevel: option({
+    flag: '--log-level <level>',
+    env: 'LOG_LEVEL',
+    help: 'how much is logged: error, warn, info or debug',
+    rule: z.enum(['error', 'warn', 'info', 'debug'], 'error, warn, info or debug'),
+    default: 'info',
+  }),
+  strict: option({
+    flag: '--strict',
+    env: 'IMPORT_STRICT',
+    help: 'reject a row where a value would be repaired',
+    rule: onOff,
+    default: false,
+  }),
+  maxRejects: option({
+    flag: '--max-rejects <n>',
+    env: 'IMPORT_MAX_REJECTS',
+    help: 'roll a file back when more than n of its rows are rejected',
+    rule: wholeNumber.optional(),
+  }),
+  maxRejectRate: option({
+    flag: '--max-reject-rate <ratio>',
+    env: 'IMPORT_MAX_REJECT_RATE',
+    help: 'roll a file back when more than this share of its rows is rejected, such as 0.01',
+    rule: z
+      .string()
+      .regex(/^(0(\.\d+)?|1(\.0+)?|\.\d+)$/, 'a share from 0 to 1')
+      .transform(Number)
+      .optional(),
+  }),
+  lockWait: option({
+    flag: '--lock-wait <duration>',
+    env: 'IMPORT_LOCK_WAIT',
+    help: 'how long to wait for another import to end, such as 30s or 5m',
+    rule: duration,
+    default: 0,
+  }),
+};
+
+export type OptionName = keyof typeof OPTIONS;
+
+/** The effective value of every option. Durations are in ms. */
+export type Config = { readonly [Name in OptionName]: z.output<(typeof OPTIONS)[Name]['rule']> };
+
+/**
+ * Resolves every option: flag, then environment, then `.env`, then default (CONTRACT.md section 5).
+ *
+ * @param flags values by option name as the command line gave them; absent where a flag was not given
+ * @param environment the process's variables; an empty one counts as unset
+ * @param dotenv the variables of the `.env` file
+ * @throws MoniepointError `usage`, naming the option, the value and what was expected
+ */
+export function resolveConfig(
+  flags: Readonly<Partial<Record<string, unknown>>>,
+  environment: Readonly<Record<string, string | undefined>>,
+  dotenv: Readonly<Record<string, string | undefined>>,
+): Config {
+  const config: Record<string, unknown> = {};
+  for (const [name, row] of Object.entries(OPTIONS) as [OptionName, Option<z.ZodType>][]) {
+    const candidates: [where: string, value: unknown][] = [
+      [row.flag.split(' ')[0] as string, flags[name]],
+      [row.env, environment[row.env] || undefined],
+      [`${row.env} in .env`, dotenv[row.env] || undefined],
+    ];
+    const given = candidates.find(([, value]) => value !== undefined);
+    if (given === undefined) {
+      config[name] = row.default;
+      continue;
+    }
+    const [where, value] = given;
+    const parsed = row.rule.safeParse(value);
+    if (!parsed.success) {
+      const shown = row.secret ? '' : ` ${JSON.stringify(value)}`;
+      const expected = parsed.error.issues[0]?.message ?? 'another value';
+      throw new MoniepointError(
+        'usage',
+        `${where}: found${shown || ' a value'} that is not ${expected}. Correct it or leave it out.`,
+      );
+    }
+    config[name] = parsed.data;
+  }
+  return config as Config;
+}
+
+/**
+ * The folder of the embedded PostgreSQL: MONIEPOINT_HOME, or the user's XDG data directory. Root gets /var/lib/moniepoint,
+ * because the server runs under an unprivileged user that cannot look into /root.
+ */
+export function moniepointHome(
+  config: Config,
+  environment: Readonly<Record<string, string | undefined>>,
+  uid: number,
+): string {
+  if (config.home !== undefined) return config.home;
+  if (uid === 0) return '/var/lib/moniepoint';
+  return join(environment.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'moniepoint');
+}

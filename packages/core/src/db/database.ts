@@ -1,0 +1,141 @@
+import pg from 'pg';
+import { describeError, errorCode, MoniepointError } from '../errors.ts';
+import { joinEmbedded } from './embedded.ts';
+
+/** A database to work with: the embedded PostgreSQL, or the one that DATABASE_URL names. */
+export type Database = {
+  /** For people and connection strings for psql; holds the password. */
+  readonly url: string;
+  /** Where the database is, without the password. */
+  readonly place: string;
+  /**
+   * Opens one session, in UTC. The caller ends it.
+   *
+   * @param role what the session is for, shown in pg_stat_activity: `import`, `report`
+   * @throws MoniepointError `database` when the server cannot be reached or is too old
+   */
+  readonly connect: (role: string) => Promise<pg.Client>;
+  /** Lets go of the database; the last process that leaves the embedded server stops it. */
+  readonly close: () => Promise<void>;
+};
+
+const OLDEST_SERVER_VERSION = 140_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/**
+ * Opens the database that the configuration names. With DATABASE_URL unset the embedded server is started, or joined
+ * where another process started it already.
+ *
+ * @param home folder of the embedded PostgreSQL
+ * @param command what this process does, for messages of others that wait for it
+ * @throws MoniepointError `database`
+ */
+export async function openDatabase(databaseUrl: string | undefined, home: string, command: string): Promise<Database> {
+  if (databaseUrl !== undefined) {
+    const place = withoutPassword(databaseUrl);
+    return { url: databaseUrl, place, connect: (role) => connect(databaseUrl, place, role), close: async () => {} };
+  }
+  let lease = await joinEmbedded(home, command);
+  return {
+    url: lease.url,
+    place: lease.place,
+    connect: async (role) => {
+      // A server that was killed under us is started again by whoever needs it next.
+      if (!lease.isAlive()) lease = await joinEmbedded(home, command);
+      return connect(lease.url, lease.place, role);
+    },
+    close: () => lease.release(),
+  };
+}
+
+async function connect(url: string, place: string, role: string): Promise<pg.Client> {
+  const client = new pg.Client({
+    connectionString: url,
+    application_name: `moniepoint ${role}`,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+  });
+  // A session that dies while idle reports it by an event, which would end the process if nobody listened. Whoever uses
+  // the session next gets the error from its query.
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    await client.query("SET timezone = 'UTC'");
+    const { rows } = await client.query<{ version: number }>(
+      "SELECT current_setting('server_version_num')::int AS version",
+    );
+    const version = rows[0]?.version ?? 0;
+    if (version < OLDEST_SERVER_VERSION) {
+      throw new MoniepointError(
+        'database',
+        `${place}: found PostgreSQL ${Math.floor(version / 10_000)}, expected 14 or newer. Upgrade it, or unset DATABASE_URL to use the embedded one.`,
+      );
+    }
+    return client;
+  } catch (error) {
+    await client.end().catch(() => {}); // the first error is the one worth telling
+    throw asUnreachable(error, place);
+  }
+}
+
+/** What to do about the usual reasons why a connection fails, by system code or SQLSTATE. */
+const CONNECT_ADVICE: Record<string, string> = {
+  ECONNREFUSED: 'Start the server, or correct host and port in DATABASE_URL.',
+  ENOENT: 'Start the server, or correct the socket path in DATABASE_URL.',
+  ENOTFOUND: 'Correct the host name in DATABASE_URL.',
+  EAI_AGAIN: 'Correct the host name in DATABASE_URL, or repair name resolution.',
+  '28P01': 'Correct user and password in DATABASE_URL.',
+  '28000': 'Correct user and password in DATABASE_URL, or let pg_hba.conf admit this host.',
+  '3D000': 'Create the database, or correct its name in DATABASE_URL.',
+  '53300': 'The server has no connection left; end some, or raise max_connections.',
+};
+
+function asUnreachable(error: unknown, place: string): MoniepointError {
+  if (error instanceof MoniepointError) return error;
+  const first = error instanceof AggregateError ? error.errors[0] : error;
+  const advice = CONNECT_ADVICE[errorCode(first) ?? ''] ?? 'Check DATABASE_URL and that the server is running.';
+  return new MoniepointError(
+    'database',
+    `Cannot use the database at ${place}: ${describeError(first)}. ${advice}`,
+    error,
+  );
+}
+
+/** True where the session or the server went away under a query: the SQLSTATE classes and system codes that say so. */
+export function isConnectionLost(error: unknown): boolean {
+  const code = errorCode(error);
+  if (code !== undefined) return /^(08...|57P0[123]|ECONNRESET|EPIPE|ECONNREFUSED|ETIMEDOUT)$/.test(code);
+  // pg reports a socket that closed between two messages by a plain Error without a code.
+  return error instanceof Error && (error as { client?: unknown }).client === undefined && isClosedSocket(error);
+}
+
+/** The only two texts of pg that carry no code; the driver is pinned and a test closes a socket to see them. */
+function isClosedSocket(error: Error): boolean {
+  return (
+    error.message === 'Connection terminated unexpectedly' ||
+    error.message.startsWith('Client has encountered a connection error')
+  );
+}
+
+/** `host:port/database` of a connection string. */
+function withoutPassword(url: string): string {
+  const parsed = new URL(url.replace('@/', '@socket/'));
+  const host = parsed.searchParams.get('host') ?? (parsed.hostname || 'localhost');
+  return `${decodeURIComponent(host)}:${parsed.searchParams.get('port') ?? (parsed.port || '5432')}${decodeURIComponent(parsed.pathname)}`;
+}
+
+/**
+ * Runs the work inside BEGIN and COMMIT; any error rolls back and is thrown on. READ COMMITTED unless a mode is given,
+ * such as `ISOLATION LEVEL REPEATABLE READ, READ ONLY`.
+ */
+export async function inTransaction<T>(client: pg.Client, work: () => Promise<T>, mode = ''): Promise<T> {
+  await client.query(`BEGIN ${mode}`);
+  try {
+    const result = await work();
+    await client.query('COMMIT');
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {}); // a lost connection rolls back by itself; the first error is thrown
+    throw error;
+  }
+}

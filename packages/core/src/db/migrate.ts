@@ -1,0 +1,66 @@
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { drizzle } from 'drizzle-orm/node-postgres';
+import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
+import type pg from 'pg';
+import { MoniepointError } from '../errors.ts';
+
+/** `drizzle/` lies at the top of the repository, beside `packages/`. */
+const MIGRATIONS_FOLDER = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', '..', 'drizzle');
+const MIGRATIONS_TABLE = 'schema_migration';
+
+/** Any number will do that no other advisory lock of the product uses. */
+const MIGRATION_LOCK = 7_300_118;
+
+type Journal = { readonly entries: readonly { readonly when: number; readonly tag: string }[] };
+
+/**
+ * Brings an empty or older database up to date; one that is up to date is only read. Two processes at once take turns.
+ *
+ * @returns the names of the migrations that were applied
+ * @throws MoniepointError `database` when the schema is newer than the program, which then has not touched it
+ */
+export async function migrate(client: pg.Client): Promise<string[]> {
+  const journal = JSON.parse(await readFile(join(MIGRATIONS_FOLDER, 'meta', '_journal.json'), 'utf8')) as Journal;
+  const isPending = async () => (await newestApplied(client)) < newestOf(journal);
+  if (!(await isPending())) {
+    await refuseNewer(client, journal);
+    return [];
+  }
+  await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
+  try {
+    const before = await newestApplied(client); // another process may have been faster
+    await applyMigrations(drizzle(client), {
+      migrationsFolder: MIGRATIONS_FOLDER,
+      migrationsSchema: 'public',
+      migrationsTable: MIGRATIONS_TABLE,
+    });
+    return journal.entries.filter(({ when }) => when > before).map(({ tag }) => tag);
+  } finally {
+    await client.query('SELECT pg_advisory_unlock($1)', [MIGRATION_LOCK]);
+  }
+}
+
+const newestOf = (journal: Journal) => Math.max(...journal.entries.map(({ when }) => when));
+
+/** The time stamp by which a migration is known, of the newest one in the database; 0 for an empty database. */
+async function newestApplied(client: pg.Client): Promise<number> {
+  const { rows } = await client.query<{ exists: boolean }>('SELECT to_regclass($1) IS NOT NULL AS exists', [
+    `public.${MIGRATIONS_TABLE}`,
+  ]);
+  if (!rows[0]?.exists) return 0;
+  const newest = await client.query<{ when: string | null }>(
+    `SELECT max(created_at) AS when FROM public.${MIGRATIONS_TABLE}`,
+  );
+  return Number(newest.rows[0]?.when ?? 0);
+}
+
+async function refuseNewer(client: pg.Client, journal: Journal): Promise<void> {
+  const applied = await newestApplied(client);
+  if (applied <= newestOf(journal)) return;
+  throw new MoniepointError(
+    'database',
+    `The database's schema is newer (${new Date(applied).toISOString()}) than this program knows (${new Date(newestOf(journal)).toISOString()}). It was left as it is. Use the newer program.`,
+  );
+}

@@ -1,0 +1,89 @@
+import type { Stats } from 'node:fs';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { describeError, errorCode, MoniepointError } from '../errors.ts';
+
+/** A file to import. */
+export type SourceFile = {
+  /** Absolute, without symbolic links: the file's identity in the ledger. */
+  readonly path: string;
+  readonly name: string;
+};
+
+export type Discovery = {
+  /** In name order, which decides which occurrence of an event comes first. */
+  readonly files: readonly SourceFile[];
+  /** What lies in the directories without being an activity file, as paths. */
+  readonly ignored: readonly string[];
+};
+
+const ACTIVITY_FILE = /^activities_(\d{4})(\d{2})(\d{2})\.csv(\.gz)?$/;
+
+/** `activities_YYYYMMDD.csv` or `.csv.gz` with a real calendar date (CONTRACT.md section 1). */
+export function isActivityFileName(name: string): boolean {
+  const [, year, month, day] = ACTIVITY_FILE.exec(name) ?? [];
+  if (year === undefined) return false;
+  const date = new Date(`${year}-${month}-${day}T00:00:00Z`);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(`${year}-${month}-${day}`);
+}
+
+/**
+ * Turns the paths of the command line into files: a directory gives its activity files, a file is taken whatever its
+ * name. A path that is named twice counts once.
+ *
+ * @throws MoniepointError `failed` when a path does not exist or cannot be read
+ */
+export async function discover(paths: readonly string[]): Promise<Discovery> {
+  const files = new Map<string, SourceFile>();
+  const ignored: string[] = [];
+  for (const given of paths) {
+    const found = await look(given);
+    if (!found.isDirectory()) {
+      const path = await realpath(given);
+      files.set(path, { path, name: basename(path) });
+      continue;
+    }
+    const directory = await realpath(given);
+    for (const name of await list(given)) {
+      const path = join(directory, name);
+      if (isActivityFileName(name)) files.set(path, { path, name });
+      else ignored.push(path);
+    }
+  }
+  const inNameOrder = [...files.values()].sort((a, b) => compare(a.name, b.name) || compare(a.path, b.path));
+  return { files: inNameOrder, ignored: ignored.sort(compare) };
+}
+
+/** By code unit, so that the order is the same on every machine. */
+const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+
+async function look(path: string): Promise<Stats> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+}
+
+async function list(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+}
+
+function unreadable(path: string, error: unknown): MoniepointError {
+  if (errorCode(error) === 'ENOENT') {
+    return new MoniepointError(
+      'failed',
+      `${path}: no such file or directory. Nothing was imported; correct the path and run again.`,
+      error,
+    );
+  }
+  return new MoniepointError(
+    'failed',
+    `${path}: cannot be read: ${describeError(error)}. Nothing was imported; correct that and run again.`,
+    error,
+  );
+}

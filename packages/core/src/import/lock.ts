@@ -1,0 +1,60 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+import { MoniepointError } from '../errors.ts';
+import type { Report } from './progress.ts';
+
+/** Any number will do that no other advisory lock of the product uses. */
+const IMPORT_LOCK = 7_300_119;
+const POLL_MS = 200;
+
+/**
+ * Takes the lock of which each database has one (CONTRACT.md section 4). It belongs to the session, so it goes when the
+ * session ends, in whatever way.
+ *
+ * @param waitMs how long to wait for its holder
+ * @throws MoniepointError `locked`, naming the holder and since when
+ */
+export async function takeImportLock(
+  client: pg.Client,
+  waitMs: number,
+  report: Report,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadline = Date.now() + waitMs;
+  let isAnnounced = false;
+  for (;;) {
+    const { rows } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1) AS taken', [IMPORT_LOCK]);
+    if (rows[0]?.taken) return;
+    const holder = await lockHolder(client);
+    if (Date.now() >= deadline) {
+      throw new MoniepointError(
+        'locked',
+        `Another import is running: ${holder}. Run again when it has ended, or wait for it with --lock-wait.`,
+      );
+    }
+    if (!isAnnounced) report({ type: 'waiting', holder });
+    isAnnounced = true;
+    await sleep(Math.min(POLL_MS, deadline - Date.now()), undefined, { signal }).catch(() => {});
+    if (signal.aborted) throw new MoniepointError('interrupted', 'Interrupted while waiting for another import.');
+  }
+}
+
+async function lockHolder(client: pg.Client): Promise<string> {
+  const { rows } = await client.query<{ name: string; pid: number; since: Date; host: string | null }>(
+    `SELECT a.application_name AS name, a.pid, a.backend_start AS since, host(a.client_addr) AS host
+       FROM pg_locks l
+       JOIN pg_stat_activity a USING (pid)
+      WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = $1 AND l.granted
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+    [IMPORT_LOCK],
+  );
+  const [holder] = rows;
+  if (holder === undefined) return 'it has just ended';
+  return `${holder.name}, server process ${holder.pid}${holder.host === null ? '' : ` from ${holder.host}`}, since ${holder.since.toISOString()}`;
+}
+
+/** Who imports into this database now, or null. */
+export async function importInProgress(client: pg.Client): Promise<string | null> {
+  const holder = await lockHolder(client);
+  return holder === 'it has just ended' ? null : holder;
+}

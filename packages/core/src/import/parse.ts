@@ -1,0 +1,80 @@
+import { isUtf8 } from 'node:buffer';
+import { parse as parseCsv } from 'csv-parse/sync';
+import { type Column, REQUIRED_COLUMNS, type RejectReason } from '../activity.ts';
+import { MoniepointError } from '../errors.ts';
+import type { RecordKind } from './records.ts';
+
+/** Where the required columns stand in a file's records. */
+export type Header = {
+  /** Fields of every record. */
+  readonly fieldCount: number;
+  /** Position of each required column, in the order of REQUIRED_COLUMNS. */
+  readonly positions: readonly number[];
+  /** Columns that nobody asked for. */
+  readonly unknown: readonly string[];
+};
+
+/**
+ * Reads the header: names in any order and letter case, trimmed; unknown ones are ignored (CONTRACT.md section 1).
+ *
+ * @param record bytes of the file's first record, without a byte order mark
+ * @throws MoniepointError `failed`, naming the column that is missing or repeated and what was found
+ */
+export function parseHeader(path: string, kind: RecordKind, record: Buffer): Header {
+  const fields = splitFields(kind, record);
+  if (fields === null) {
+    throw new MoniepointError(
+      'failed',
+      `${path}:1: the header is not a well-formed CSV record: found ${excerpt(record)}. ${HEADER_ADVICE}`,
+    );
+  }
+  const names = fields.map((field) => field.trim().toLowerCase());
+  for (const column of REQUIRED_COLUMNS) {
+    const times = names.filter((name) => name === column).length;
+    if (times === 1) continue;
+    const what = times === 0 ? 'is missing' : `stands there ${times} times`;
+    throw new MoniepointError(
+      'failed',
+      `${path}:1: column ${column} ${what}: found ${excerpt(record)}. ${HEADER_ADVICE}`,
+    );
+  }
+  return {
+    fieldCount: names.length,
+    positions: REQUIRED_COLUMNS.map((column) => names.indexOf(column)),
+    unknown: names.filter((name) => !REQUIRED_COLUMNS.includes(name as Column)),
+  };
+}
+
+const HEADER_ADVICE = `Nothing of the file was loaded; its first line must name each of ${REQUIRED_COLUMNS.join(', ')} once.`;
+
+/** The beginning of a record as one safe line: control characters, which could garble a terminal, are escaped. */
+function excerpt(record: Buffer): string {
+  const text = record.subarray(0, 200).toString();
+  return JSON.stringify(record.length > 200 ? `${text}…` : text);
+}
+
+/**
+ * The record's required fields in the order of REQUIRED_COLUMNS, not trimmed; or the reason why it is no record
+ * (rule 1 of CONTRACT.md section 2).
+ */
+export function parseRecord(kind: RecordKind, record: Buffer, header: Header): string[] | RejectReason {
+  const fields = splitFields(kind, record);
+  if (fields === null) return 'csv_syntax';
+  if (fields.length !== header.fieldCount) return 'column_count';
+  if (!isText(record)) return 'encoding';
+  return header.positions.map((position) => fields[position] as string);
+}
+
+/** Valid UTF-8 without NUL, which PostgreSQL's text cannot hold. */
+export function isText(bytes: Buffer): boolean {
+  return isUtf8(bytes) && !bytes.includes(0);
+}
+
+/** Null where the record is not well-formed CSV. The split is the same for bytes that are no UTF-8. */
+function splitFields(kind: RecordKind, record: Buffer): string[] | null {
+  if (kind === 'plain') return record.toString().split(',');
+  if (kind !== 'quoted') return null;
+  // The record was found well-formed already, and csv-parse has the same rules, so there is nothing to catch.
+  const [fields] = parseCsv(record, { record_delimiter: '\u0000none' }) as string[][];
+  return fields ?? null;
+}

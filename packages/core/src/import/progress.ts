@@ -1,0 +1,79 @@
+import type { CoercedColumn, RejectReason } from '../activity.ts';
+import type { Snapshot } from '../snapshot.ts';
+
+/** Row counts. Always `read = accepted + duplicate + rejected`; `conflict` is part of `duplicate`. */
+export type Counts = {
+  read: number;
+  accepted: number;
+  duplicate: number;
+  conflict: number;
+  rejected: number;
+  /** Repaired values in rows that were not rejected. */
+  coerced: number;
+  readonly rejectedByReason: Partial<Record<RejectReason, number>>;
+  readonly coercedByColumn: Partial<Record<CoercedColumn, number>>;
+};
+
+export function noCounts(): Counts {
+  return {
+    read: 0,
+    accepted: 0,
+    duplicate: 0,
+    conflict: 0,
+    rejected: 0,
+    coerced: 0,
+    rejectedByReason: {},
+    coercedByColumn: {},
+  };
+}
+
+/** Adds `other` to `counts`. */
+export function addCounts(counts: Counts, other: Counts): void {
+  for (const key of ['read', 'accepted', 'duplicate', 'conflict', 'rejected', 'coerced'] as const)
+    counts[key] += other[key];
+  for (const [reason, n] of Object.entries(other.rejectedByReason) as [RejectReason, number][]) {
+    counts.rejectedByReason[reason] = (counts.rejectedByReason[reason] ?? 0) + n;
+  }
+  for (const [column, n] of Object.entries(other.coercedByColumn) as [CoercedColumn, number][]) {
+    counts.coercedByColumn[column] = (counts.coercedByColumn[column] ?? 0) + n;
+  }
+}
+
+/**
+ * How one file ended. `unchanged` was loaded before; `incomplete` passed a reject threshold and was rolled back; `failed`
+ * could not be loaded. Counts of files that were not read to the end are zero.
+ */
+export type FileResult = {
+  readonly path: string;
+  readonly name: string;
+  readonly status: 'loaded' | 'unchanged' | 'incomplete' | 'failed';
+  /** Why it failed, or is incomplete. */
+  readonly error: string | null;
+  readonly counts: Counts;
+};
+
+/** How a run ended. */
+export type ImportResult = {
+  readonly outcome: 'done' | 'failed' | 'incomplete';
+  readonly isDryRun: boolean;
+  readonly files: readonly FileResult[];
+  readonly ignored: readonly string[];
+  /** Sums over the files that were loaded; of a dry run, over those that would be. */
+  readonly counts: Counts;
+  /** What is published now; null when nothing was ever imported. */
+  readonly snapshot: Snapshot | null;
+  readonly elapsedMs: number;
+};
+
+/** What an import tells while it works. It never prints: that is the caller's business. */
+export type ImportEvent =
+  | { readonly type: 'plan'; readonly files: number; readonly ignored: readonly string[] }
+  | { readonly type: 'waiting'; readonly holder: string }
+  | { readonly type: 'file_started'; readonly name: string; readonly path: string; readonly sizeBytes: number }
+  | { readonly type: 'file_progress'; readonly bytesRead: number; readonly rowsRead: number; readonly rejected: number }
+  /** Reading is over, and the database settles what was read. */
+  | { readonly type: 'file_settling'; readonly rowsRead: number }
+  | { readonly type: 'file_finished'; readonly result: FileResult }
+  | { readonly type: 'warning'; readonly message: string };
+
+export type Report = (event: ImportEvent) => void;

@@ -1,0 +1,76 @@
+import type pg from 'pg';
+import { PRODUCTS } from '../activity.ts';
+import { type Answers, failureRates, formatNaira } from '../metrics.ts';
+import { SNAPSHOT_CHANNEL } from '../snapshot.ts';
+
+const productName = (code: number) => PRODUCTS[code - 1] as string;
+
+/**
+ * Computes the five answers from the rollups and publishes them under the next data version. Run it in the transaction
+ * that changed the data: NOTIFY goes out with the commit.
+ */
+export async function publish(client: pg.Client): Promise<void> {
+  const answers = await computeAnswers(client);
+  const { rows } = await client.query<{ data_version: string }>(
+    `INSERT INTO snapshot AS s (data_version, published_at, answers)
+     VALUES (1, clock_timestamp(), $1)
+         ON CONFLICT (is_only_row)
+         DO UPDATE SET data_version = s.data_version + 1, published_at = excluded.published_at, answers = excluded.answers
+     RETURNING data_version`,
+    [JSON.stringify(answers)],
+  );
+  await client.query('SELECT pg_notify($1, $2)', [SNAPSHOT_CHANNEL, rows[0]?.data_version]);
+}
+
+/** Definitions: CONTRACT.md section 3. Text is compared by code point, so that a tie ends alike on every server. */
+async function computeAnswers(client: pg.Client): Promise<Answers> {
+  const top = await client.query<{ merchant_id: string; kobo: string }>(
+    `SELECT m.merchant_id, t.kobo
+       FROM (SELECT merchant_key, sum(success_kobo) AS kobo
+               FROM merchant_month
+              WHERE success_count > 0
+              GROUP BY merchant_key) t
+       JOIN merchant m USING (merchant_key)
+      ORDER BY t.kobo DESC, m.merchant_id COLLATE "C"
+      LIMIT 1`,
+  );
+  const months = await client.query<{ month: string; merchants: string }>(
+    `SELECT to_char(month, 'YYYY-MM') AS month, count(*) AS merchants
+       FROM merchant_month
+      WHERE success_count > 0
+      GROUP BY 1
+      ORDER BY 1`,
+  );
+  const products = await client.query<{ product: number; merchants: string }>(
+    `SELECT product, count(*) AS merchants FROM merchant_product WHERE event_count > 0 GROUP BY product`,
+  );
+  const stages = await client.query<{ stage: number; merchants: string }>(
+    `SELECT stage, count(*) AS merchants FROM merchant_kyc_stage WHERE success_count > 0 GROUP BY stage`,
+  );
+  const statuses = await client.query<{ product: number; succeeded: string; failed: string }>(
+    `SELECT product,
+            coalesce(sum(event_count) FILTER (WHERE status = 1), 0) AS succeeded,
+            coalesce(sum(event_count) FILTER (WHERE status = 2), 0) AS failed
+       FROM product_status
+      GROUP BY product`,
+  );
+
+  const stage = (code: number) => Number(stages.rows.find((row) => row.stage === code)?.merchants ?? 0);
+  const [first] = top.rows;
+  return {
+    topMerchant:
+      first === undefined ? null : { merchantId: first.merchant_id, totalVolume: formatNaira(BigInt(first.kobo)) },
+    monthlyActiveMerchants: months.rows.map(({ month, merchants }) => ({ month, merchants: Number(merchants) })),
+    productAdoption: products.rows
+      .map(({ product, merchants }) => ({ product: productName(product), merchants: Number(merchants) }))
+      .sort((a, b) => b.merchants - a.merchants || (a.product < b.product ? -1 : 1)),
+    kycFunnel: { documentsSubmitted: stage(1), verificationsCompleted: stage(2), tierUpgrades: stage(3) },
+    failureRates: failureRates(
+      statuses.rows.map(({ product, succeeded, failed }) => ({
+        product: productName(product),
+        succeeded: BigInt(succeeded),
+        failed: BigInt(failed),
+      })),
+    ),
+  };
+}

@@ -1,0 +1,30 @@
+import { drizzle } from 'drizzle-orm/node-postgres';
+import type pg from 'pg';
+import { snapshot } from './db/schema.ts';
+import type { Answers } from './metrics.ts';
+
+/** The published answers of one data version. */
+export type Snapshot = {
+  /** Rises by one with each commit that changes the data. */
+  readonly dataVersion: number;
+  /** When these answers were published, ISO 8601 in UTC. */
+  readonly asOf: string;
+  readonly answers: Answers;
+};
+
+/** NOTIFY channel on which each publication is announced; the payload is the data version. */
+export const SNAPSHOT_CHANNEL = 'moniepoint_snapshot';
+
+/** The newest published answers, or null when nothing was imported yet. */
+export async function readSnapshot(client: pg.Client): Promise<Snapshot | null> {
+  const [row] = await drizzle(client).select().from(snapshot);
+  return row === undefined
+    ? null
+    : { dataVersion: row.dataVersion, asOf: row.publishedAt.toISOString(), answers: row.answers };
+}
+
+/** The data version alone: what a poll costs. */
+export async function readDataVersion(client: pg.Client): Promise<number | null> {
+  const [row] = await drizzle(client).select({ dataVersion: snapshot.dataVersion }).from(snapshot);
+  return row?.dataVersion ?? null;
+}
