@@ -1,1 +1,4 @@
-export {};
+import { runBinary } from './bin.ts';
+import { buildApiProgram } from './program.ts';
+
+await runBinary(buildApiProgram);

@@ -1,1 +1,4 @@
-export {};
+import { runBinary } from '@moniepoint/api/bin';
+import { buildProgram } from './program.ts';
+
+await runBinary(buildProgram);

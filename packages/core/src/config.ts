@@ -1,14 +1,16 @@
+import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { parseEnv } from 'node:util';
 import { z } from 'zod';
-import { MoniepointError } from './errors.ts';
+import { describeError, errorCode, MoniepointError } from './errors.ts';
 
 /** One row of the table below: everything that flags, environment, `.env`, help, docs and validation need to know. */
 type Option<Rule extends z.ZodType> = {
   /** Commander's notation; without a placeholder it is a switch. */
   readonly flag: string;
-  /** Name in the environment and in `.env`. */
-  readonly env: string;
+  /** Name in the environment and in `.env`; options that only make sense for one call have none. */
+  readonly env?: string;
   readonly help: string;
   /** Turns the text (or `true` for a switch) into the value. Its message completes "expected …". */
   readonly rule: Rule;
@@ -24,6 +26,11 @@ const text = z.string();
 const wholeNumber = z
   .string()
   .regex(/^\d{1,15}$/, 'a whole number')
+  .transform(Number);
+const positive = wholeNumber.refine((number) => number > 0, 'a whole number above 0');
+const share = z
+  .string()
+  .regex(/^(0(\.\d+)?|1(\.0+)?|\.\d+)$/, 'a share from 0 to 1')
   .transform(Number);
 const onOff = z
   .union([z.boolean(), z.enum(['true', 'false', '1', '0'], 'true or false')])
@@ -129,12 +136,24 @@ export const OPTIONS = {
     flag: '--max-reject-rate <ratio>',
     env: 'IMPORT_MAX_REJECT_RATE',
     help: 'roll a file back when more than this share of its rows is rejected, such as 0.01',
-    rule: z
-      .string()
-      .regex(/^(0(\.\d+)?|1(\.0+)?|\.\d+)$/, 'a share from 0 to 1')
-      .transform(Number)
-      .optional(),
+    rule: share.optional(),
   }),
+  force: option({ flag: '--force', help: 'read unchanged files too; still adds nothing', rule: onOff, default: false }),
+  dryRun: option({ flag: '--dry-run', help: 'read and count everything, keep nothing', rule: onOff, default: false }),
+  json: option({ flag: '--json', help: 'print the result as JSON', rule: onOff, default: false }),
+  format: option({
+    flag: '--format <format>',
+    help: 'table, json or csv',
+    rule: z.enum(['table', 'json', 'csv'], 'table, json or csv'),
+    default: 'table' as const,
+  }),
+  noImport: option({ flag: '--no-import', help: 'serve without importing first', rule: onOff, default: false }),
+  days: option({ flag: '--days <n>', help: 'files to write', rule: wholeNumber, default: 7 }),
+  rows: option({ flag: '--rows <n>', help: 'rows a day', rule: wholeNumber, default: 2000 }),
+  merchants: option({ flag: '--merchants <n>', help: 'different merchants', rule: positive, default: 500 }),
+  dirty: option({ flag: '--dirty <ratio>', help: 'share of rows with a fault', rule: share, default: 0.02 }),
+  duplicates: option({ flag: '--duplicates <ratio>', help: 'share of repeated rows', rule: share, default: 0.01 }),
+  seed: option({ flag: '--seed <n>', help: 'the same seed gives the same bytes', rule: wholeNumber, default: 1 }),
   lockWait: option({
     flag: '--lock-wait <duration>',
     env: 'IMPORT_LOCK_WAIT',
@@ -164,11 +183,13 @@ export function resolveConfig(
 ): Config {
   const config: Record<string, unknown> = {};
   for (const [name, row] of Object.entries(OPTIONS) as [OptionName, Option<z.ZodType>][]) {
-    const candidates: [where: string, value: unknown][] = [
-      [row.flag.split(' ')[0] as string, flags[name]],
-      [row.env, environment[row.env] || undefined],
-      [`${row.env} in .env`, dotenv[row.env] || undefined],
-    ];
+    const candidates: [where: string, value: unknown][] = [[row.flag.split(' ')[0] as string, flags[name]]];
+    if (row.env !== undefined) {
+      candidates.push(
+        [row.env, environment[row.env] || undefined],
+        [`${row.env} in .env`, dotenv[row.env] || undefined],
+      );
+    }
     const given = candidates.find(([, value]) => value !== undefined);
     if (given === undefined) {
       config[name] = row.default;
@@ -201,4 +222,23 @@ export function moniepointHome(
   if (config.home !== undefined) return config.home;
   if (uid === 0) return '/var/lib/moniepoint';
   return join(environment.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'moniepoint');
+}
+
+/**
+ * The variables of the `.env` file in a directory; none where there is no file.
+ *
+ * @throws MoniepointError `usage` when it cannot be read
+ */
+export function readDotenv(directory: string): Record<string, string | undefined> {
+  const path = join(directory, '.env');
+  try {
+    return parseEnv(readFileSync(path, 'utf8')) as Record<string, string | undefined>;
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return {};
+    throw new MoniepointError(
+      'usage',
+      `${path}: cannot be read: ${describeError(error)}. Correct that, or remove it.`,
+      error,
+    );
+  }
 }

@@ -48,6 +48,21 @@ export async function openDatabase(databaseUrl: string | undefined, home: string
   };
 }
 
+/** Opens the database for the length of some work. */
+export async function withDatabase<T>(
+  databaseUrl: string | undefined,
+  home: string,
+  command: string,
+  work: (database: Database) => Promise<T>,
+): Promise<T> {
+  const database = await openDatabase(databaseUrl, home, command);
+  try {
+    return await work(database);
+  } finally {
+    await database.close();
+  }
+}
+
 async function connect(url: string, place: string, role: string): Promise<pg.Client> {
   const client = new pg.Client({
     connectionString: url,

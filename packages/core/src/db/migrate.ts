@@ -22,12 +22,9 @@ type Journal = { readonly entries: readonly { readonly when: number; readonly ta
  * @throws MoniepointError `database` when the schema is newer than the program, which then has not touched it
  */
 export async function migrate(client: pg.Client): Promise<string[]> {
-  const journal = JSON.parse(await readFile(join(MIGRATIONS_FOLDER, 'meta', '_journal.json'), 'utf8')) as Journal;
-  const isPending = async () => (await newestApplied(client)) < newestOf(journal);
-  if (!(await isPending())) {
-    await refuseNewer(client, journal);
-    return [];
-  }
+  await refuseNewerSchema(client);
+  const journal = await readJournal();
+  if ((await newestApplied(client)) === newestOf(journal)) return [];
   await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
   try {
     const before = await newestApplied(client); // another process may have been faster
@@ -42,6 +39,21 @@ export async function migrate(client: pg.Client): Promise<string[]> {
   }
 }
 
+/** @throws MoniepointError `database` when the schema is newer than the program; reads only */
+export async function refuseNewerSchema(client: pg.Client): Promise<void> {
+  const known = newestOf(await readJournal());
+  const applied = await newestApplied(client);
+  if (applied <= known) return;
+  throw new MoniepointError(
+    'database',
+    `The database's schema is newer (${new Date(applied).toISOString()}) than this program knows (${new Date(known).toISOString()}). It was left as it is. Use the newer program.`,
+  );
+}
+
+async function readJournal(): Promise<Journal> {
+  return JSON.parse(await readFile(join(MIGRATIONS_FOLDER, 'meta', '_journal.json'), 'utf8')) as Journal;
+}
+
 const newestOf = (journal: Journal) => Math.max(...journal.entries.map(({ when }) => when));
 
 /** The time stamp by which a migration is known, of the newest one in the database; 0 for an empty database. */
@@ -54,13 +66,4 @@ async function newestApplied(client: pg.Client): Promise<number> {
     `SELECT max(created_at) AS when FROM public.${MIGRATIONS_TABLE}`,
   );
   return Number(newest.rows[0]?.when ?? 0);
-}
-
-async function refuseNewer(client: pg.Client, journal: Journal): Promise<void> {
-  const applied = await newestApplied(client);
-  if (applied <= newestOf(journal)) return;
-  throw new MoniepointError(
-    'database',
-    `The database's schema is newer (${new Date(applied).toISOString()}) than this program knows (${new Date(newestOf(journal)).toISOString()}). It was left as it is. Use the newer program.`,
-  );
 }

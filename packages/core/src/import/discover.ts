@@ -8,6 +8,8 @@ export type SourceFile = {
   /** Absolute, without symbolic links: the file's identity in the ledger. */
   readonly path: string;
   readonly name: string;
+  /** When it was found; for progress only. */
+  readonly sizeBytes: number;
 };
 
 export type Discovery = {
@@ -40,13 +42,13 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
     const found = await look(given);
     if (!found.isDirectory()) {
       const path = await realpath(given);
-      files.set(path, { path, name: basename(path) });
+      files.set(path, { path, name: basename(path), sizeBytes: found.size });
       continue;
     }
     const directory = await realpath(given);
     for (const name of await list(given)) {
       const path = join(directory, name);
-      if (isActivityFileName(name)) files.set(path, { path, name });
+      if (isActivityFileName(name)) files.set(path, { path, name, sizeBytes: await sizeOf(path) });
       else ignored.push(path);
     }
   }
@@ -63,6 +65,14 @@ async function look(path: string): Promise<Stats> {
   } catch (error) {
     throw unreadable(path, error);
   }
+}
+
+/** 0 where there is nothing to see; opening the file will say why. */
+async function sizeOf(path: string): Promise<number> {
+  return stat(path).then(
+    ({ size }) => size,
+    () => 0,
+  );
 }
 
 async function list(path: string): Promise<string[]> {

@@ -46,6 +46,7 @@ export function addCounts(counts: Counts, other: Counts): void {
 export type FileResult = {
   readonly path: string;
   readonly name: string;
+  readonly sizeBytes: number;
   readonly status: 'loaded' | 'unchanged' | 'incomplete' | 'failed';
   /** Why it failed, or is incomplete. */
   readonly error: string | null;
@@ -67,7 +68,7 @@ export type ImportResult = {
 
 /** What an import tells while it works. It never prints: that is the caller's business. */
 export type ImportEvent =
-  | { readonly type: 'plan'; readonly files: number; readonly ignored: readonly string[] }
+  | { readonly type: 'plan'; readonly files: number; readonly sizeBytes: number; readonly ignored: readonly string[] }
   | { readonly type: 'waiting'; readonly holder: string }
   | { readonly type: 'file_started'; readonly name: string; readonly path: string; readonly sizeBytes: number }
   | { readonly type: 'file_progress'; readonly bytesRead: number; readonly rowsRead: number; readonly rejected: number }

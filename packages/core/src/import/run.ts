@@ -55,7 +55,12 @@ export async function runImport(
   try {
     await migrate(client);
     await takeImportLock(client, options.lockWaitMs, report, signal);
-    report({ type: 'plan', files: files.length, ignored });
+    report({
+      type: 'plan',
+      files: files.length,
+      sizeBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
+      ignored,
+    });
     await createStaging(client);
     const runId = options.isDryRun ? null : await startRun(client);
     const run: Run = { client, runId, dictionaries: await loadDictionaries(client), options, report, signal };
@@ -114,14 +119,15 @@ export async function runImport(
 async function importFile(run: Run, file: SourceFile): Promise<FileResult> {
   const { client, options, report } = run;
   const startedAt = new Date();
+  let stamp: FileStamp | null = null;
   const result = (status: FileResult['status'], counts: Counts, error: string | null = null): FileResult => ({
     path: file.path,
     name: file.name,
+    sizeBytes: stamp?.sizeBytes ?? file.sizeBytes,
     status,
     error,
     counts,
   });
-  let stamp: FileStamp | null = null;
   try {
     const reading = await openFile(file);
     stamp = reading.stamp;

@@ -1,0 +1,130 @@
+import { userInfo } from 'node:os';
+import {
+  type Config,
+  moniepointHome,
+  OPTIONS,
+  type OptionName,
+  readDotenv,
+  resolveConfig,
+} from '@moniepoint/core/config';
+import { describeError, EXIT_CODES, MoniepointError } from '@moniepoint/core/errors';
+import { VERSION } from '@moniepoint/core/version';
+import { Command, CommanderError, Option } from 'commander';
+import pino, { type Logger } from 'pino';
+
+/** What a command knows of the process it runs in. Tests hand in their own. */
+export type Io = {
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+  /** Where a progress bar may be drawn; null where nobody watches. */
+  readonly terminal: NodeJS.WriteStream | null;
+  readonly isOutTerminal: boolean;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly directory: string;
+  /** Aborted by the first SIGINT or SIGTERM. */
+  readonly signal: AbortSignal;
+  /** Sets the exit code of a command that ends without an error. */
+  readonly exit: (code: number) => void;
+};
+
+/** A program whose commands write to `io` and throw instead of ending the process. */
+export function createProgram(name: string, description: string, io: Io): Command {
+  return new Command(name)
+    .description(description)
+    .version(VERSION)
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ writeOut: io.out, writeErr: io.err })
+    .exitOverride();
+}
+
+/** Adds rows of OPTIONS to a command. Flags hold no default: resolveConfig knows it. */
+export function addOptions(command: Command, names: readonly OptionName[]): Command {
+  for (const name of names) {
+    const row: { flag: string; help: string; env?: string; default?: unknown } = OPTIONS[name];
+    const hasDefault = row.default !== undefined && row.default !== false && String(row.default) !== '';
+    const notes = [row.env && `env ${row.env}`, hasDefault && `default ${row.default}`].filter(Boolean).join(', ');
+    command.addOption(new Option(row.flag, notes === '' ? row.help : `${row.help} (${notes})`));
+  }
+  return command;
+}
+
+/** The effective configuration of a command that was given these flags. */
+export function configOf(io: Io, flags: Readonly<Record<string, unknown>>): Config & { readonly homeFolder: string } {
+  // Commander turns --no-x into x: false.
+  const given = { ...flags, ...(flags.import === false ? { noImport: true } : {}) };
+  const config = resolveConfig(given, io.environment, readDotenv(io.directory));
+  return { ...config, homeFolder: moniepointHome(config, io.environment, userInfo().uid) };
+}
+
+/** Options by which each command finds its database. */
+export const DATABASE_OPTIONS = ['databaseUrl', 'home'] as const satisfies readonly OptionName[];
+
+/** Logs as JSON lines on stderr. */
+export function createLog(io: Io, level: string): Logger {
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, { write: io.err });
+}
+
+/**
+ * Runs a program until its exit code is known: CONTRACT.md section 5. Commander's own complaints are usage errors.
+ *
+ * @returns the exit code; an interruption is told by the caller, who knows the signal
+ */
+export async function runProgram(program: Command, argv: readonly string[], io: Pick<Io, 'err'>): Promise<number> {
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES.usage;
+    io.err(`error: ${printable(describeError(error))}\n`);
+    return error instanceof MoniepointError ? EXIT_CODES[error.kind] : EXIT_CODES.failed;
+  }
+}
+
+/** Control characters, which a file name may hold and which could garble a terminal, as escapes; line ends stay. */
+export function printable(text: string): string {
+  return text.replace(/[^\n\P{Cc}]/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
+
+/** A process that is still alive this long after its work is done has a leak; it is ended, and says so. */
+const LATE_EXIT_MS = 5_000;
+
+/** The whole of a binary's `main.ts`: the process around a program. */
+export async function runBinary(build: (io: Io) => Command): Promise<void> {
+  const stop = new AbortController();
+  let signalCode = 0;
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    process.on(signal, () => {
+      if (signalCode !== 0) process.exit(code); // the second one is immediate
+      signalCode = code;
+      stop.abort();
+    });
+  }
+  // A reader that has seen enough, such as `head`, closes the pipe: that is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+
+  let exitCode = 0;
+  const io: Io = {
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+    terminal: process.stderr.isTTY ? process.stderr : null,
+    isOutTerminal: process.stdout.isTTY === true,
+    environment: process.env,
+    directory: process.cwd(),
+    signal: stop.signal,
+    exit: (code) => {
+      exitCode = code;
+    },
+  };
+  const code = (await runProgram(build(io), process.argv.slice(2), io)) || exitCode;
+  process.exitCode = code === EXIT_CODES.interrupted ? signalCode || code : code;
+  setTimeout(() => {
+    process.stderr.write('warning: something kept this process alive after its work was done; please report it\n');
+    process.exit();
+  }, LATE_EXIT_MS).unref();
+}

@@ -1,0 +1,98 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Database } from '@moniepoint/core/db/database';
+import { describeError, errorCode } from '@moniepoint/core/errors';
+import { readDataVersion, readSnapshot, SNAPSHOT_CHANNEL, type Snapshot } from '@moniepoint/core/snapshot';
+
+/** The newest published answers, kept in memory and swapped when another process publishes. */
+export type LiveSnapshot = {
+  readonly current: () => Snapshot | null;
+  /** False while the database does not answer; the last snapshot stays. */
+  readonly isConnected: () => boolean;
+  readonly close: () => Promise<void>;
+};
+
+/**
+ * How often the data version is asked for besides LISTEN. A notification is lost behind a pooler and with a connection;
+ * the promise is one second (CONTRACT.md section 6).
+ */
+const POLL_MS = 700;
+const MAX_BACKOFF_MS = 2_000;
+
+/**
+ * Follows the published snapshot until closed. Never throws for a database that is down, not even at the start: it keeps
+ * what it has and tries again.
+ *
+ * @param onChange called with each new snapshot, before `current` returns it to anybody
+ * @param onTrouble called once when the database stops answering, with the reason
+ */
+export function followSnapshot(
+  database: Pick<Database, 'connect'>,
+  onChange: (snapshot: Snapshot) => void,
+  onTrouble: (reason: string) => void,
+): LiveSnapshot {
+  const closing = new AbortController();
+  let current: Snapshot | null = null;
+  let isConnected = false;
+
+  async function follow(): Promise<void> {
+    const client = await database.connect('api');
+    try {
+      let wake = () => {};
+      client.on('notification', () => wake());
+      client.on('end', () => wake());
+      closing.signal.addEventListener('abort', () => wake(), { once: true });
+      await client.query(`LISTEN ${SNAPSHOT_CHANNEL}`);
+      while (!closing.signal.aborted) {
+        // Armed before the query: a notification that comes during it is not missed.
+        const woken = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        const isNew = (await ifSchemaExists(() => readDataVersion(client))) !== (current?.dataVersion ?? null);
+        if (isNew) {
+          const snapshot = await readSnapshot(client);
+          if (snapshot !== null) {
+            onChange(snapshot);
+            current = snapshot;
+          }
+        }
+        isConnected = true;
+        await Promise.race([woken, sleep(POLL_MS, undefined, { signal: closing.signal, ref: false }).catch(() => {})]);
+      }
+    } finally {
+      await client.end().catch(() => {}); // it may be lost already
+    }
+  }
+
+  async function run(): Promise<void> {
+    for (let backoff = 100; !closing.signal.aborted; backoff = Math.min(backoff * 2, MAX_BACKOFF_MS)) {
+      try {
+        await follow();
+      } catch (error) {
+        if (isConnected || backoff === 100) onTrouble(describeError(error));
+        if (isConnected) backoff = 100;
+        isConnected = false;
+        await sleep(backoff * (0.5 + Math.random() / 2), undefined, { signal: closing.signal }).catch(() => {});
+      }
+    }
+  }
+
+  const running = run();
+  return {
+    current: () => current,
+    isConnected: () => isConnected,
+    close: async () => {
+      closing.abort();
+      await running;
+    },
+  };
+}
+
+/** A database without our tables is one into which nothing was imported yet. */
+async function ifSchemaExists<T>(read: () => Promise<T>): Promise<T | null> {
+  try {
+    return await read();
+  } catch (error) {
+    if (errorCode(error) === '42P01') return null; // undefined_table
+    throw error;
+  }
+}

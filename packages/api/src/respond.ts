@@ -1,0 +1,74 @@
+import { METRICS, type Metric } from '@moniepoint/core/metrics';
+import type { Snapshot } from '@moniepoint/core/snapshot';
+
+/** A response that is made once per snapshot and sent many times. */
+export type ReadyResponse = {
+  readonly status: 200 | 404;
+  readonly body: string;
+  readonly headers: Readonly<Record<string, string>>;
+};
+
+/** Media type of errors, RFC 9457. */
+export const PROBLEM_TYPE = 'application/problem+json';
+
+const TITLES: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  500: 'Internal Server Error',
+  503: 'Service Unavailable',
+};
+
+/**
+ * The body of an error (CONTRACT.md section 6).
+ *
+ * @param instance path of the request
+ */
+export function problemBody(status: number, detail: string, instance: string, requestId: string): string {
+  return JSON.stringify({
+    type: 'about:blank',
+    title: TITLES[status],
+    status,
+    detail,
+    instance,
+    request_id: requestId,
+  });
+}
+
+/** Everything of a snapshot that a request may ask for, by path. */
+export type ReadyResponses = ReadonlyMap<string, ReadyResponse>;
+
+export const metricPath = (metric: Metric) => `/analytics/${metric.name}`;
+
+/**
+ * Turns a snapshot into ready responses, so that a request is a look-up and a header compare. A 404 body lacks its
+ * request id, which is added when it is sent.
+ */
+export function prepareResponses(snapshot: Snapshot): ReadyResponses {
+  const asOf = snapshot.asOf;
+  // The time is part of the tag because a new database counts its versions from 1 again.
+  const etag = `"${snapshot.dataVersion}-${Date.parse(asOf).toString(36)}"`;
+  const dataHeaders = { 'X-Data-Version': String(snapshot.dataVersion), 'X-Data-As-Of': asOf };
+  return new Map(
+    METRICS.map((metric): [string, ReadyResponse] => {
+      const body = metric.toJson(snapshot.answers);
+      return [
+        metricPath(metric),
+        body === null
+          ? { status: 404, body: metric.noData as string, headers: dataHeaders }
+          : {
+              status: 200,
+              body,
+              headers: { ...dataHeaders, 'Content-Type': 'application/json', 'Cache-Control': 'no-cache', ETag: etag },
+            },
+      ];
+    }),
+  );
+}
+
+/** Whether If-None-Match names the tag: `*`, or a list of tags of which weak ones count too (RFC 9110, 13.1.2). */
+export function matchesEtag(ifNoneMatch: string | undefined, etag: string): boolean {
+  if (ifNoneMatch === undefined) return false;
+  if (ifNoneMatch === etag) return true;
+  return ifNoneMatch.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === etag);
+}

@@ -1,0 +1,86 @@
+import type { ImportState } from '@moniepoint/api/app';
+import { addOptions, configOf, createLog, DATABASE_OPTIONS, type Io, printable } from '@moniepoint/api/bin';
+import { untilAborted } from '@moniepoint/api/program';
+import { startApi } from '@moniepoint/api/serve';
+import type { Config } from '@moniepoint/core/config';
+import { type Database, withDatabase } from '@moniepoint/core/db/database';
+import { migrate } from '@moniepoint/core/db/migrate';
+import { describeError, MoniepointError } from '@moniepoint/core/errors';
+import { runImport } from '@moniepoint/core/import/run';
+import { readSnapshot } from '@moniepoint/core/snapshot';
+import { Command } from 'commander';
+import { createImportView } from '../view/import.ts';
+import { renderServing } from '../view/serving.ts';
+
+export function serveCommand(io: Io): Command {
+  const command = new Command('serve').description(
+    'Serve the metrics over HTTP, and import the data folder at start in the background',
+  );
+  addOptions(command, [
+    'dataDir',
+    'noImport',
+    'host',
+    'port',
+    'strict',
+    'maxRejects',
+    'maxRejectRate',
+    'lockWait',
+    'corsOrigins',
+    'hstsMaxAge',
+    'logLevel',
+    ...DATABASE_OPTIONS,
+  ]);
+  return command.action(async (flags) => {
+    const config = configOf(io, flags);
+    const log = createLog(io, config.logLevel);
+    await withDatabase(config.databaseUrl, config.homeFolder, 'serve', async (database) => {
+      await withSession(database, migrate);
+      let importState: ImportState = { state: 'idle' };
+      const api = await startApi(database, config, () => importState, log);
+      try {
+        if (!config.noImport) {
+          importState = { state: 'running' };
+          importState = await importDataFolder(io, database, config);
+        }
+        const snapshot = await withSession(database, readSnapshot);
+        io.err(renderServing(api.url, snapshot));
+        await untilAborted(io.signal);
+      } finally {
+        await api.close();
+      }
+    });
+  });
+}
+
+async function withSession<T>(
+  database: Database,
+  work: (client: Awaited<ReturnType<Database['connect']>>) => Promise<T>,
+): Promise<T> {
+  const client = await database.connect('serve');
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+/** An import that fails leaves the API with what was published before; only an interruption ends it too. */
+async function importDataFolder(io: Io, database: Database, config: Config): Promise<ImportState> {
+  const view = createImportView(io);
+  const { strict, maxRejects, maxRejectRate, lockWait } = config;
+  try {
+    const options = { strict, maxRejects, maxRejectRate, isForced: false, isDryRun: false, lockWaitMs: lockWait };
+    const result = await runImport(database, [config.dataDir], options, view.report, io.signal);
+    view.finish(result);
+    return result.outcome === 'done'
+      ? { state: 'done' }
+      : { state: 'failed', detail: `${result.outcome}; see the log of this process` };
+  } catch (error) {
+    if (error instanceof MoniepointError && error.kind === 'interrupted') throw error;
+    view.close();
+    io.err(`error: ${printable(describeError(error))}\n`);
+    return { state: 'failed', detail: 'see the log of this process' };
+  } finally {
+    view.close();
+  }
+}

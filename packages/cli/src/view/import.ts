@@ -1,0 +1,202 @@
+import { type Io, printable } from '@moniepoint/api/bin';
+import type { Counts, FileResult, ImportEvent, ImportResult, Report } from '@moniepoint/core/import/progress';
+import { MultiBar, type SingleBar } from 'cli-progress';
+import { formatBytes, formatSeconds, listCounts, withSeparators } from './text.ts';
+
+/** Shows an import while it works. */
+export type ImportView = {
+  readonly report: Report;
+  /** Prints the summary. */
+  readonly finish: (result: ImportResult) => void;
+  /** Takes the bar away; call it on every way out. */
+  readonly close: () => void;
+};
+
+/** A file that takes long says so at this rate where there is no bar. */
+const PLAIN_INTERVAL_MS = 5_000;
+
+/** One bar over all bytes on a terminal, one line a file elsewhere; all of it on stderr. */
+export function createImportView(io: Io): ImportView {
+  const bar = io.terminal === null ? null : createBar(io.terminal);
+  const say = (text: string) => {
+    if (bar === null) io.err(`${new Date().toISOString()} ${text}\n`);
+    else bar.log(text);
+  };
+  let bytesDone = 0;
+  let rowsRead = 0;
+  let rejected = 0;
+  let current: { name: string; rowsRead: number } = { name: '', rowsRead: 0 };
+  let lastSaid = Date.now();
+
+  const report = (event: ImportEvent) => {
+    switch (event.type) {
+      case 'plan':
+        for (const path of event.ignored)
+          say(`ignored      ${printable(path)}: is not named activities_YYYYMMDD.csv or .csv.gz`);
+        bar?.start(event.sizeBytes);
+        return;
+      case 'waiting':
+        say(`waiting for another import: ${event.holder}`);
+        return;
+      case 'file_started':
+        current = { name: event.name, rowsRead: 0 };
+        bar?.update(bytesDone, rowsRead, rejected, printable(event.name));
+        return;
+      case 'file_progress':
+        current.rowsRead = event.rowsRead;
+        bar?.update(
+          bytesDone + event.bytesRead,
+          rowsRead + event.rowsRead,
+          rejected + event.rejected,
+          printable(current.name),
+        );
+        if (bar === null && Date.now() - lastSaid > PLAIN_INTERVAL_MS) {
+          lastSaid = Date.now();
+          say(
+            `reading      ${printable(current.name)}: ${formatBytes(event.bytesRead)}, ${withSeparators(event.rowsRead)} rows`,
+          );
+        }
+        return;
+      case 'file_settling':
+        bar?.stage(`${printable(current.name)}: storing`);
+        return;
+      case 'file_finished':
+        bytesDone += event.result.sizeBytes;
+        rowsRead += event.result.counts.read;
+        rejected += event.result.counts.rejected;
+        lastSaid = Date.now();
+        bar?.update(bytesDone, rowsRead, rejected, '');
+        say(describeFile(event.result));
+        return;
+      case 'warning':
+        say(`warning      ${printable(event.message)}`);
+        return;
+      default:
+        event satisfies never;
+    }
+  };
+
+  return {
+    report,
+    finish: (result) => {
+      bar?.stop();
+      io.err(summary(result));
+    },
+    close: () => bar?.stop(),
+  };
+}
+
+function describeFile({ name, status, counts, error }: FileResult): string {
+  const label = status.padEnd(12);
+  if (error !== null) return `${label} ${printable(error)}`;
+  return counts.read === 0 ? `${label} ${printable(name)}` : `${label} ${printable(name)}: ${describeCounts(counts)}`;
+}
+
+/** `read = accepted + duplicate + rejected`, with what is worth knowing of each. */
+function describeCounts(counts: Counts): string {
+  const conflicts = counts.conflict === 0 ? '' : ` (${withSeparators(counts.conflict)} with other content)`;
+  const reasons = counts.rejected === 0 ? '' : ` (${listCounts(counts.rejectedByReason)})`;
+  const coerced =
+    counts.coerced === 0
+      ? ''
+      : `; ${withSeparators(counts.coerced)} coerced (${listCounts(counts.coercedByColumn)})`;
+  return (
+    `${withSeparators(counts.read)} rows = ${withSeparators(counts.accepted)} accepted` +
+    ` + ${withSeparators(counts.duplicate)} duplicate${conflicts} + ${withSeparators(counts.rejected)} rejected${reasons}${coerced}`
+  );
+}
+
+function summary(result: ImportResult): string {
+  const { counts, files, elapsedMs, snapshot } = result;
+  const by = (status: FileResult['status']) => files.filter((file) => file.status === status).length;
+  const rate = elapsedMs > 0 ? Math.round((counts.read / elapsedMs) * 1000) : 0;
+  const lines = [
+    `Files: ${by('loaded')} loaded, ${by('unchanged')} unchanged, ${by('failed')} failed, ${by('incomplete')} incomplete, ${result.ignored.length} ignored`,
+    `Rows:  ${describeCounts(counts)}`,
+    `Time:  ${formatSeconds(elapsedMs)}${counts.read > 0 ? `, ${withSeparators(rate)} rows/s` : ''}`,
+    snapshot === null
+      ? 'Data:  nothing is published yet'
+      : `Data:  version ${snapshot.dataVersion}, as of ${snapshot.asOf}`,
+  ];
+  if (result.isDryRun) lines.push('Dry run: nothing was kept.');
+  return `${lines.join('\n')}\n`;
+}
+
+/** The result for machines: names as in the HTTP answers. */
+export function importResultJson(result: ImportResult): string {
+  return JSON.stringify({
+    outcome: result.outcome,
+    dry_run: result.isDryRun,
+    data_version: result.snapshot?.dataVersion ?? null,
+    data_as_of: result.snapshot?.asOf ?? null,
+    elapsed_ms: result.elapsedMs,
+    ...countsJson(result.counts),
+    files: result.files.map(({ path, status, error, counts }) => ({ path, status, error, ...countsJson(counts) })),
+    ignored: result.ignored,
+  });
+}
+
+function countsJson(counts: Counts) {
+  const { rejectedByReason, coercedByColumn, ...rest } = counts;
+  return { ...rest, rejected_by_reason: rejectedByReason, coerced_by_column: coercedByColumn };
+}
+
+function createBar(stream: NodeJS.WriteStream) {
+  const bars = new MultiBar({
+    stream,
+    format:
+      '{bar} {percentage}% | {done} of {all} | {rows} rows, {rate}/s | {rejected} rejected | {left} left | {stage}',
+    barCompleteChar: '#',
+    barIncompleteChar: '-',
+    barsize: 20,
+    hideCursor: true,
+    clearOnComplete: true,
+    stopOnComplete: false,
+    linewrap: false,
+    gracefulExit: false, // signals are the program's own business
+  });
+  let bar: SingleBar | null = null;
+  let begin = 0;
+  let total = 0;
+  return {
+    start(bytes: number) {
+      begin = Date.now();
+      total = bytes;
+      // The library shows NaN for a total of zero.
+      bar = bars.create(Math.max(bytes, 1), 0, {
+        done: '0 B',
+        all: formatBytes(bytes),
+        rows: '0',
+        rate: '0',
+        rejected: '0',
+        left: '?',
+        stage: '',
+      });
+    },
+    update(bytes: number, rows: number, rejected: number, stage: string) {
+      const seconds = Math.max(Date.now() - begin, 1) / 1000;
+      const left = bytes === 0 ? '?' : formatSeconds((Math.max(total - bytes, 0) / bytes) * seconds * 1000);
+      bar?.update(bytes, {
+        done: formatBytes(bytes),
+        rows: withSeparators(rows),
+        rate: withSeparators(Math.round(rows / seconds)),
+        rejected: withSeparators(rejected),
+        left,
+        stage,
+      });
+    },
+    stage(stage: string) {
+      bar?.update({ stage });
+    },
+    log(text: string) {
+      if (bar === null) stream.write(`${text}\n`);
+      else bars.log(`${text}\n`);
+    },
+    stop() {
+      if (bar === null) return;
+      bars.update();
+      bars.stop();
+      bar = null;
+    },
+  };
+}

@@ -1,0 +1,41 @@
+import { printable } from '@moniepoint/api/bin';
+import type { Status } from '@moniepoint/core/import/status';
+import { listCounts, withSeparators } from './text.ts';
+
+export function renderStatus(status: Status, place: string): string {
+  const { rows, lastRun } = status;
+  const lines = [
+    `Database       ${place}`,
+    status.dataVersion === null
+      ? 'Data           nothing was imported yet'
+      : `Data           version ${status.dataVersion}, as of ${status.asOf}`,
+    `Files          ${withSeparators(status.files)} loaded`,
+    `Rows           ${withSeparators(rows.read)} read = ${withSeparators(rows.accepted)} accepted + ${withSeparators(rows.duplicate)} duplicate + ${withSeparators(rows.rejected)} rejected`,
+    `Rejects        ${rows.rejected === 0 ? 'none' : listCounts(status.rejectedByReason)}`,
+    `Conflicts      ${withSeparators(rows.conflict)}`,
+    `Coerced        ${withSeparators(rows.coerced)} values`,
+    lastRun === null
+      ? 'Last run       none'
+      : `Last run       ${lastRun.outcome}, started ${lastRun.startedAt}${lastRun.finishedAt === null ? '' : `, finished ${lastRun.finishedAt}`}`,
+    ...(lastRun?.errors.map((error) => `               ${printable(error)}`) ?? []),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** For machines: names as in the HTTP answers. */
+export function statusJson(status: Status): string {
+  const { rows, lastRun } = status;
+  return JSON.stringify({
+    data_version: status.dataVersion,
+    data_as_of: status.asOf,
+    files: status.files,
+    ...rows,
+    rejected_by_reason: status.rejectedByReason,
+    last_run: lastRun && {
+      outcome: lastRun.outcome,
+      started_at: lastRun.startedAt,
+      finished_at: lastRun.finishedAt,
+      errors: lastRun.errors,
+    },
+  });
+}

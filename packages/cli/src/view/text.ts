@@ -1,0 +1,33 @@
+/** `1234567` as `1,234,567`. */
+export function withSeparators(value: number | string): string {
+  const [integer, fraction] = String(value).split('.') as [string, string?];
+  const grouped = integer.replace(/\B(?=(\d{3})+$)/g, ',');
+  return fraction === undefined ? grouped : `${grouped}.${fraction}`;
+}
+
+/** `{ event_timestamp: 25, merchant_id: 12 }` as `25 event_timestamp, 12 merchant_id`, most frequent first. */
+export function listCounts(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts)
+    .sort(([, a], [, b]) => b - a)
+    .map(([name, count]) => `${withSeparators(count)} ${name}`)
+    .join(', ');
+}
+
+/** Size in bytes for people, in units of 1024. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let size = bytes;
+  let unit = 0;
+  while (size >= 1024 && unit < units.length - 1) {
+    size /= 1024;
+    unit += 1;
+  }
+  return unit === 0 ? `${bytes} B` : `${size.toFixed(1)} ${units[unit]}`;
+}
+
+export function formatSeconds(ms: number): string {
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const minutes = Math.floor(seconds / 60);
+  return `${minutes} min ${Math.floor(seconds % 60)} s`;
+}

@@ -1,0 +1,165 @@
+import type pg from 'pg';
+import { inTransaction } from '../db/database.ts';
+import { type Answers, METRICS } from '../metrics.ts';
+import { readSnapshot } from '../snapshot.ts';
+import { MAX_STORED_PER_FILE } from './rejects.ts';
+import { ROLLUPS } from './rollup.ts';
+
+/** One thing that was recomputed, and how it differs from what is stored; an empty list means it agrees. */
+export type Check = { readonly name: string; readonly differences: readonly string[] };
+
+/** Differences told per check; the first ones say enough. */
+const MAX_DIFFERENCES = 5;
+
+/**
+ * Recomputes everything from the stored events and compares it with the rollups, the snapshot and the ledger
+ * (CONTRACT.md section 5). Sees one moment of the database; imports may go on meanwhile.
+ */
+export async function verify(client: pg.Client): Promise<Check[]> {
+  return inTransaction(
+    client,
+    async () => {
+      const checks: Check[] = [];
+      for (const table of Object.keys(ROLLUPS) as (keyof typeof ROLLUPS)[])
+        checks.push(await checkRollup(client, table));
+      checks.push(...(await checkAnswers(client)));
+      for (const [name, query] of Object.entries(LEDGER_CHECKS)) checks.push(await checkNoRows(client, name, query));
+      return checks;
+    },
+    'ISOLATION LEVEL REPEATABLE READ, READ ONLY',
+  );
+}
+
+async function checkRollup(client: pg.Client, table: keyof typeof ROLLUPS): Promise<Check> {
+  const { key, values, select } = ROLLUPS[table];
+  const columns = [...key, ...values];
+  // Rows whose counts fell to zero say the same as rows that are not there.
+  return checkNoRows(
+    client,
+    `rollup ${table}`,
+    `WITH recomputed AS (${select} GROUP BY 1, 2),
+          stored AS (SELECT ${columns.join(', ')} FROM ${table} WHERE ${values[0]} <> 0)
+     SELECT ${key.map((column) => `coalesce(r.${column}::text, s.${column}::text)`).join(" || ' ' || ")} AS place,
+            concat_ws(' ', ${values.map((value) => `s.${value}`).join(', ')}) AS found,
+            concat_ws(' ', ${values.map((value) => `r.${value}`).join(', ')}) AS expected
+       FROM recomputed r
+       FULL JOIN stored s USING (${key.join(', ')})
+      WHERE (${values.map((value) => `r.${value}`).join(', ')}) IS DISTINCT FROM (${values.map((value) => `s.${value}`).join(', ')})`,
+  );
+}
+
+/** @param query gives the rows that differ, as place, found and expected */
+async function checkNoRows(client: pg.Client, name: string, query: string): Promise<Check> {
+  const { rows } = await client.query<{ place: string; found: string | null; expected: string | null }>(
+    `${query} LIMIT ${MAX_DIFFERENCES}`,
+  );
+  return {
+    name,
+    differences: rows.map(
+      ({ place, found, expected }) => `${place}: stored ${found || 'nothing'}, expected ${expected || 'nothing'}`,
+    ),
+  };
+}
+
+/** Each finds what must not be there. */
+const LEDGER_CHECKS = {
+  'ledger accepted': `
+    SELECT l.path AS place, l.accepted::text AS found, count(e.event_id)::text AS expected
+      FROM ledger l
+      LEFT JOIN event e USING (file_id)
+     WHERE l.status = 'loaded'
+     GROUP BY l.file_id
+    HAVING l.accepted <> count(e.event_id)`,
+  'ledger duplicate and conflict': `
+    SELECT l.path AS place,
+           concat_ws(' ', l.duplicate, l.conflict) AS found,
+           concat_ws(' ', count(d.file_id), count(d.file_id) FILTER (WHERE d.is_conflict)) AS expected
+      FROM ledger l
+      LEFT JOIN duplicate d USING (file_id)
+     WHERE l.status = 'loaded'
+     GROUP BY l.file_id
+    HAVING (l.duplicate, l.conflict) <> (count(d.file_id), count(d.file_id) FILTER (WHERE d.is_conflict))`,
+  'ledger rejected': `
+    SELECT l.path AS place, count(r.file_id)::text AS found, least(l.rejected, ${MAX_STORED_PER_FILE})::text AS expected
+      FROM ledger l
+      LEFT JOIN reject r USING (file_id)
+     WHERE l.status = 'loaded'
+     GROUP BY l.file_id
+    HAVING count(r.file_id) <> least(l.rejected, ${MAX_STORED_PER_FILE})`,
+  'ledger coerced': `
+    SELECT l.path AS place, count(c.file_id)::text AS found, least(l.coerced, ${MAX_STORED_PER_FILE})::text AS expected
+      FROM ledger l
+      LEFT JOIN coercion c USING (file_id)
+     WHERE l.status = 'loaded'
+     GROUP BY l.file_id
+    HAVING count(c.file_id) <> least(l.coerced, ${MAX_STORED_PER_FILE})`,
+  'ledger covers every event': `
+    SELECT 'file_id ' || e.file_id AS place, count(*) || ' events' AS found, NULL AS expected
+      FROM event e
+      LEFT JOIN ledger l ON l.file_id = e.file_id AND l.status = 'loaded'
+     WHERE l.file_id IS NULL
+     GROUP BY e.file_id`,
+  'event keys have their texts': `
+    SELECT 'events without merchant or event type' AS place, count(*)::text AS found, NULL AS expected
+      FROM event e
+      LEFT JOIN activity a USING (event_id)
+     WHERE a.event_id IS NULL OR (e.region_key <> 0 AND a.region IS NULL)
+    HAVING count(*) > 0`,
+};
+
+/**
+ * The five answers straight from CONTRACT.md section 3, over the readable view, with none of the import's SQL. Each
+ * returns its answer's fields in order.
+ */
+const DEFINITIONS = `
+  SELECT
+    (SELECT json_build_object('merchantId', merchant_id, 'totalVolume', sum(amount)::text)
+       FROM activity
+      WHERE status = 'SUCCESS'
+      GROUP BY merchant_id
+      ORDER BY sum(amount) DESC, merchant_id COLLATE "C"
+      LIMIT 1) AS "topMerchant",
+    (SELECT coalesce(json_agg(t ORDER BY t.month), '[]')
+       FROM (SELECT to_char(event_timestamp AT TIME ZONE 'UTC', 'YYYY-MM') AS month, count(DISTINCT merchant_id) AS merchants
+               FROM activity
+              WHERE status = 'SUCCESS'
+              GROUP BY 1) t) AS "monthlyActiveMerchants",
+    (SELECT coalesce(json_agg(t ORDER BY t.merchants DESC, t.product COLLATE "C"), '[]')
+       FROM (SELECT product, count(DISTINCT merchant_id) AS merchants FROM activity GROUP BY product) t) AS "productAdoption",
+    (SELECT json_build_object(
+              'documentsSubmitted', count(DISTINCT merchant_id) FILTER (WHERE event_type = 'DOCUMENT_SUBMITTED'),
+              'verificationsCompleted', count(DISTINCT merchant_id) FILTER (WHERE event_type = 'VERIFICATION_COMPLETED'),
+              'tierUpgrades', count(DISTINCT merchant_id) FILTER (WHERE event_type = 'TIER_UPGRADE'))
+       FROM activity
+      WHERE product = 'KYC' AND status = 'SUCCESS') AS "kycFunnel",
+    (SELECT coalesce(json_agg(json_build_object('product', product, 'failureRate', rate) ORDER BY exact DESC, product COLLATE "C"), '[]')
+       FROM (SELECT product,
+                    round(count(*) FILTER (WHERE status = 'FAILED')::numeric(60, 30) / count(*), 30) AS exact,
+                    round(count(*) FILTER (WHERE status = 'FAILED') * 100::numeric(60, 30) / count(*), 1)::text AS rate
+               FROM activity
+              WHERE status <> 'PENDING'
+              GROUP BY product) t) AS "failureRates"`;
+
+async function checkAnswers(client: pg.Client): Promise<Check[]> {
+  const snapshot = await readSnapshot(client);
+  const { rows } = await client.query<Answers>(DEFINITIONS);
+  const expected = rows[0] as Answers;
+  if (snapshot === null) {
+    const { rowCount } = await client.query('SELECT FROM event LIMIT 1');
+    return [
+      {
+        name: 'snapshot',
+        differences: rowCount === 0 ? [] : ['stored nothing, expected the answers of the stored events'],
+      },
+    ];
+  }
+  return METRICS.map((metric) => {
+    const found = metric.toJson(snapshot.answers);
+    const wanted = metric.toJson(expected);
+    return {
+      name: `answer ${metric.name}`,
+      differences:
+        found === wanted ? [] : [`data version ${snapshot.dataVersion}: stored ${found}, expected ${wanted}`],
+    };
+  });
+}
