@@ -80,7 +80,7 @@ export async function generate(directory: string, options: GenerateOptions): Pro
   await mkdir(directory, { recursive: true });
   const random = createRandom(options.seed);
   const written: string[] = [];
-  const earlier: string[] = [];
+  const earlier: Row[] = [];
   for (let day = 0; day < options.days; day += 1) {
     const midnight = FIRST_DAY_MS + day * DAY_MS;
     const path = join(directory, `activities_${new Date(midnight).toISOString().slice(0, 10).replaceAll('-', '')}.csv`);
@@ -106,26 +106,30 @@ export async function generate(directory: string, options: GenerateOptions): Pro
   return written;
 }
 
-/** Lines remembered for duplicates. */
+/** Rows remembered for duplicates. */
 const MAX_EARLIER = 1000;
+/** Share of the duplicates that have another amount than the first occurrence. */
+const CONFLICTING = 0.1;
 
 function nextLine(
   random: Random,
   options: GenerateOptions,
   midnight: number,
   index: number,
-  earlier: string[],
+  earlier: Row[],
 ): string {
-  if (earlier.length > 0 && random.share() < options.duplicates) return earlier[random.below(earlier.length)] as string;
+  if (earlier.length > 0 && random.share() < options.duplicates) {
+    const repeated = random.oneOf(earlier);
+    return line(random.share() < CONFLICTING ? { ...repeated, amount: '1.00' } : repeated);
+  }
   const row = cleanRow(random, options.merchants, midnight + Math.floor((index * DAY_MS) / options.rows));
   if (random.share() < options.dirty) {
     const dirtied = DIRT[random.below(DIRT.length)]!(row);
     return typeof dirtied === 'string' ? dirtied : line(dirtied);
   }
-  const text = line(row);
-  if (earlier.length < MAX_EARLIER) earlier.push(text);
-  else earlier[random.below(MAX_EARLIER)] = text;
-  return text;
+  if (earlier.length < MAX_EARLIER) earlier.push(row);
+  else earlier[random.below(MAX_EARLIER)] = row;
+  return line(row);
 }
 
 function cleanRow(random: Random, merchants: number, ms: number): Row {
