@@ -49,7 +49,7 @@ export async function openFile(file: SourceFile): Promise<Reading> {
     const stamp = await stampOf(handle, file);
     const hash = createHash('sha256');
     const progress = { bytes: 0 };
-    const raw = rawChunks(handle, hash, progress);
+    const raw = rawChunks(handle, file, hash, progress);
     return {
       stamp,
       chunks: file.name.endsWith('.gz') ? unpacked(raw, file) : raw,
@@ -96,12 +96,19 @@ export async function hashFile(file: SourceFile): Promise<{ stamp: FileStamp; sh
 
 async function* rawChunks(
   handle: FileHandle,
+  file: SourceFile,
   hash: ReturnType<typeof createHash>,
   progress: { bytes: number },
 ): AsyncGenerator<Buffer> {
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   for (;;) {
-    const { bytesRead } = await handle.read(buffer, 0, CHUNK_BYTES, null);
+    const { bytesRead } = await handle.read(buffer, 0, CHUNK_BYTES, null).catch((error: unknown) => {
+      throw new MoniepointError(
+        'failed',
+        `${file.path}: cannot be read beyond byte ${progress.bytes}: ${describeError(error)}. Nothing of it was kept; repair that and run again.`,
+        error,
+      );
+    });
     if (bytesRead === 0) return;
     const chunk = buffer.subarray(0, bytesRead);
     hash.update(chunk);

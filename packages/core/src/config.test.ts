@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest';
+import { createFolder } from '../../../test/files.ts';
+import { moniepointHome, OPTIONS, readDotenv, resolveConfig } from './config.ts';
+
+describe('configuration (CONTRACT.md section 5)', () => {
+  it('defaults', () => {
+    expect(resolveConfig({}, {}, {})).toMatchObject({
+      databaseUrl: undefined,
+      dataDir: './data',
+      host: '127.0.0.1',
+      port: 8080,
+      logLevel: 'info',
+      lockWait: 0,
+      strict: false,
+    });
+  });
+
+  it('flag, then environment, then .env, then default', () => {
+    const environment = { API_PORT: '2', DATA_DIR: '' };
+    const dotenv = { API_PORT: '3', API_HOST: '::1', DATA_DIR: './elsewhere' };
+    expect(resolveConfig({ port: '1' }, environment, dotenv).port).toBe(1);
+    expect(resolveConfig({}, environment, dotenv)).toMatchObject({ port: 2, host: '::1', dataDir: './elsewhere' });
+  });
+
+  it.each([
+    [{ port: 'http' }, {}, '--port: found "http" that is not a whole number. Correct it or leave it out.'],
+    [{}, { API_PORT: '65536' }, 'API_PORT: found "65536" that is not a port from 0 to 65535. Correct it or leave it out.'],
+    [{}, { LOG_LEVEL: 'loud' }, 'LOG_LEVEL: found "loud" that is not error, warn, info or debug. Correct it or leave it out.'],
+    [{ maxRejectRate: '2' }, {}, '--max-reject-rate: found "2" that is not a share from 0 to 1. Correct it or leave it out.'],
+    [{ lockWait: 'soon' }, {}, '--lock-wait: found "soon" that is not a duration such as 30s, 5m or 1h. Correct it or leave it out.'],
+    [{}, { DATABASE_URL: 'mysql://u:secret@h/d' }, 'DATABASE_URL: found a value that is not postgresql://user:password@host:port/database. Correct it or leave it out.'],
+  ])('a bad value is an error that names it: %j %j', (flags, environment, message) => {
+    expect(() => resolveConfig(flags, environment, {})).toThrow(expect.objectContaining({ kind: 'usage', message }));
+  });
+
+  it('a bad value in .env is named as such', () => {
+    expect(() => resolveConfig({}, {}, { API_PORT: 'x' })).toThrow('API_PORT in .env: found "x"');
+  });
+
+  it.each([
+    ['5', 5000],
+    ['250ms', 250],
+    ['30s', 30_000],
+    ['5m', 300_000],
+    ['2h', 7_200_000],
+  ])('--lock-wait %s', (text, ms) => {
+    expect(resolveConfig({ lockWait: text }, {}, {}).lockWait).toBe(ms);
+  });
+
+  it('a connection string with a socket folder is accepted', () => {
+    expect(resolveConfig({ databaseUrl: 'postgresql://u:p@/db?host=%2Fvar%2Frun' }, {}, {}).databaseUrl).toContain('/db');
+  });
+
+  it('no environment variable is declared twice', () => {
+    const names = Object.values(OPTIONS).flatMap(({ env }: { env?: string }) => env ?? []);
+    expect(new Set(names).size).toBe(names.length);
+  });
+
+  it('a folder without .env has no variables', () => {
+    expect(readDotenv(createFolder())).toEqual({});
+  });
+
+  it('the embedded PostgreSQL lives where the user’s data lives, and for root where the server can go', () => {
+    const config = resolveConfig({}, {}, {});
+    expect(moniepointHome(config, { XDG_DATA_HOME: '/xdg' }, 1000)).toBe('/xdg/moniepoint');
+    expect(moniepointHome(config, { XDG_DATA_HOME: '/xdg' }, 0)).toBe('/var/lib/moniepoint');
+    expect(moniepointHome(resolveConfig({ home: '/mine' }, {}, {}), {}, 0)).toBe('/mine');
+  });
+});

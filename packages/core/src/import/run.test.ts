@@ -1,0 +1,459 @@
+import { chmodSync, mkdirSync, renameSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { describe, expect, it } from 'vitest';
+import { createDatabase, query } from '../../../../test/database.ts';
+import { createFolder, eventId, HEADER, row, writeActivities } from '../../../../test/files.ts';
+import type { Database } from '../db/database.ts';
+import { METRICS } from '../metrics.ts';
+import type { ImportEvent, ImportResult } from './progress.ts';
+import { type ImportOptions, runImport } from './run.ts';
+import { verify } from './verify.ts';
+
+const OPTIONS: ImportOptions = {
+  strict: false,
+  isDryRun: false,
+  isForced: false,
+  lockWaitMs: 0,
+  maxRejects: undefined,
+  maxRejectRate: undefined,
+};
+
+async function load(
+  database: Database,
+  paths: string | string[],
+  options: Partial<ImportOptions> = {},
+  events: ImportEvent[] = [],
+): Promise<ImportResult> {
+  const result = await runImport(
+    database,
+    [paths].flat(),
+    { ...OPTIONS, ...options },
+    (event) => events.push(event),
+    new AbortController().signal,
+  );
+  expect(await differences(database)).toEqual([]);
+  for (const { counts } of result.files) expect(counts.read).toBe(counts.accepted + counts.duplicate + counts.rejected);
+  return result;
+}
+
+async function differences(database: Database): Promise<string[]> {
+  const client = await database.connect('test');
+  try {
+    return (await verify(client)).flatMap(({ name, differences: found }) => found.map((text) => `${name}: ${text}`));
+  } finally {
+    await client.end();
+  }
+}
+
+const fileOf = (result: ImportResult) => {
+  const [file] = result.files;
+  if (file === undefined) throw new Error('no file');
+  return file;
+};
+
+describe('input files (CONTRACT.md section 1)', () => {
+  it('a directory gives its activity files in name order, and lists the rest as ignored', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    for (const name of ['activities_20240102.csv', 'activities_20240101.csv', 'activities_20240230.csv', 'notes.txt', 'activities_20240103.CSV']) {
+      writeActivities(folder, name, [row({ event_id: eventId(name.length + Number(name[18] ?? 0)) })]);
+    }
+    mkdirSync(join(folder, 'activities_20240104'));
+    const result = await load(database, folder);
+    expect(result.files.map(({ name }) => name)).toEqual(['activities_20240101.csv', 'activities_20240102.csv']);
+    expect(result.ignored.map((path) => path.slice(folder.length + 1))).toEqual([
+      'activities_20240103.CSV',
+      'activities_20240104',
+      'activities_20240230.csv',
+      'notes.txt',
+    ]);
+  });
+
+  it('a file that is named is taken whatever its name, and once however often it is named', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const path = writeActivities(folder, 'correction.txt', [row()]);
+    symlinkSync(path, join(folder, 'link'));
+    const result = await load(database, [path, path, join(folder, 'link')]);
+    expect(result.files).toHaveLength(1);
+    expect(result.counts.accepted).toBe(1);
+  });
+
+  it('a path that does not exist fails before anything is imported', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    await expect(load(database, [folder, join(folder, 'nowhere')])).rejects.toThrow(
+      `${join(folder, 'nowhere')}: no such file or directory. Nothing was imported; correct the path and run again.`,
+    );
+    expect(await query(database, 'SELECT FROM event')).toEqual([]);
+  });
+
+  it.each([
+    ['columns in another order, other letter case, spaces and unknown columns', ` AMOUNT ,Event_ID,note,${HEADER.split(',').slice(1).filter((c) => c !== 'amount').join(',')}`, `12.50,${eventId(1)},hello,${row().split(',').filter((_, i) => i !== 0 && i !== 5).join(',')}`],
+    ['a quoted header', HEADER.split(',').map((c) => `"${c}"`).join(','), row({ amount: '12.50' })],
+    ['a byte order mark and CRLF', `\ufeff${HEADER}\r`, `${row({ amount: '12.50' })}\r`],
+  ])('header with %s', async (_, header, line) => {
+    const database = await createDatabase();
+    const path = join(createFolder(), 'a.csv');
+    writeFileSync(path, `${header}\n${line}\n`);
+    const events: ImportEvent[] = [];
+    const result = await load(database, path, {}, events);
+    expect(result.counts).toMatchObject({ read: 1, accepted: 1, rejected: 0 });
+    expect(await query(database, 'SELECT merchant_id, amount::text, region, merchant_tier FROM activity')).toEqual([
+      { merchant_id: 'MRC-000001', amount: '12.50', region: 'LAGOS', merchant_tier: 'STARTER' },
+    ]);
+    const warnings = events.filter(({ type }) => type === 'warning');
+    expect(warnings).toEqual(header.includes('note') ? [{ type: 'warning', message: 'a.csv: unknown columns are ignored: "note"' }] : []);
+  });
+
+  it.each([
+    ['without a header', row(), 'column event_id is missing: found'],
+    ['without a column', HEADER.replace(',status', ''), 'column status is missing: found'],
+    ['with a repeated column', `${HEADER},Amount`, 'column amount stands there 2 times: found'],
+    ['with a broken header', `"${HEADER}`, 'the header is not a well-formed CSV record: found'],
+  ])('a file %s fails and leaves the others alone', async (_, header, message) => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    writeFileSync(join(folder, 'activities_20240101.csv'), `${header}\n${row()}\n`);
+    writeActivities(folder, 'activities_20240102.csv', [row()]);
+    const result = await load(database, folder);
+    expect(result.outcome).toBe('failed');
+    expect(result.files.map(({ status }) => status)).toEqual(['failed', 'loaded']);
+    expect(fileOf(result).error).toContain(`activities_20240101.csv:1: ${message}`);
+    expect(result.counts.accepted).toBe(1);
+  });
+
+  it.each([
+    ['nothing', ''],
+    ['a byte order mark', '\ufeff'],
+    ['blank lines', '\n\r\n  \n'],
+    ['a header', HEADER],
+    ['a header and blank lines', `${HEADER}\n\n \t\r\n`],
+  ])('a file that holds %s is a success with 0 rows', async (_, content) => {
+    const database = await createDatabase();
+    const path = join(createFolder(), 'a.csv');
+    writeFileSync(path, content);
+    const result = await load(database, path);
+    expect(fileOf(result)).toMatchObject({ status: 'loaded', counts: { read: 0, accepted: 0, rejected: 0 } });
+    expect(result.snapshot?.answers.topMerchant).toBeNull();
+  });
+
+  it('quoted commas, newlines and doubled quotes arrive as they were', async () => {
+    const database = await createDatabase();
+    const path = writeActivities(createFolder(), 'a.csv', [row({ merchant_id: '"A ""B"", C\nD"' }), row({ event_id: eventId(2) })]);
+    const result = await load(database, path);
+    expect(result.counts).toMatchObject({ read: 2, accepted: 2 });
+    expect(await query(database, 'SELECT merchant_id FROM activity WHERE event_id = $1', [eventId(1)])).toEqual([{ merchant_id: 'A "B", C\nD' }]);
+  });
+
+  it('a bad row costs none of its neighbours, and is kept with file, line, reason and raw text', async () => {
+    const database = await createDatabase();
+    const path = join(createFolder(), 'a.csv');
+    const broken = `${eventId(2)},"never closed,2024`;
+    writeFileSync(
+      path,
+      Buffer.concat([
+        Buffer.from(`${HEADER}\n${row()}\n${broken}\n\n${row({ event_id: eventId(3), region: '"A\nB"' })}\n`),
+        Buffer.from(`${row({ event_id: eventId(4) })}\xff\n`, 'latin1'),
+        Buffer.from(`${row({ event_id: 'NUL\0' })}\n${row({ event_id: eventId(5) })}`),
+      ]),
+    );
+    const result = await load(database, path);
+    expect(result.counts).toMatchObject({ read: 6, accepted: 3, rejected: 3, rejectedByReason: { csv_syntax: 1, encoding: 2 } });
+    expect(await query(database, 'SELECT line, reason, raw_text, raw_bytes FROM reject ORDER BY line')).toEqual([
+      { line: '3', reason: 'csv_syntax', raw_text: broken, raw_bytes: null },
+      { line: '7', reason: 'encoding', raw_text: null, raw_bytes: Buffer.from(`${row({ event_id: eventId(4) })}\xff`, 'latin1') },
+      { line: '8', reason: 'encoding', raw_text: null, raw_bytes: Buffer.from(row({ event_id: 'NUL\0' })) },
+    ]);
+  });
+
+  it('a gzip file is read like the file it holds; a truncated one fails whole', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const packed = gzipSync([HEADER, ...Array.from({ length: 5000 }, (_, n) => row({ event_id: eventId(n) }))].join('\n'));
+    writeFileSync(join(folder, 'activities_20240101.csv.gz'), packed);
+    writeFileSync(join(folder, 'activities_20240102.csv.gz'), packed.subarray(0, packed.length - 20));
+    const result = await load(database, folder);
+    expect(result.files.map(({ status }) => status)).toEqual(['loaded', 'failed']);
+    expect(result.files[1]?.error).toContain('is not a whole gzip file');
+    expect(result.counts.accepted).toBe(5000);
+  });
+
+  it('an unreadable file fails and the others load', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    chmodSync(folder, 0o755);
+    chmodSync(writeActivities(folder, 'activities_20240101.csv', [row()]), 0);
+    writeActivities(folder, 'activities_20240102.csv', [row()]);
+    // Root may read everything, so it steps down while the files are opened.
+    const isRoot = process.getuid?.() === 0;
+    const stepDown = (event: ImportEvent) => {
+      if (isRoot && event.type === 'plan') process.seteuid?.(65_534);
+    };
+    try {
+      const result = await runImport(database, [folder], OPTIONS, stepDown, new AbortController().signal);
+      expect(result.files.map(({ status }) => status)).toEqual(['failed', 'loaded']);
+      expect(fileOf(result).error).toMatch(/activities_20240101.csv: cannot be opened: EACCES: permission denied/);
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+    }
+  });
+
+  it('a directory in place of a file fails, and a dangling link too', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    mkdirSync(join(folder, 'activities_20240101.csv'));
+    symlinkSync('nowhere', join(folder, 'activities_20240102.csv'));
+    const result = await load(database, folder);
+    expect(result.files.map(({ error }) => error)).toEqual([
+      expect.stringContaining('is not a regular file'),
+      expect.stringContaining('is not there any more'),
+    ]);
+  });
+});
+
+describe('rules per row in the database (CONTRACT.md section 2)', () => {
+  it('channel, tier and region become null, blank ones without counting as coerced', async () => {
+    const database = await createDatabase();
+    const path = writeActivities(createFolder(), 'a.csv', [
+      row({ channel: 'pigeon', merchant_tier: 'gold', region: 'R'.repeat(65) }),
+      row({ event_id: eventId(2), channel: '', merchant_tier: ' ', region: '' }),
+    ]);
+    const result = await load(database, path);
+    expect(result.counts).toMatchObject({ accepted: 2, coerced: 3, coercedByColumn: { channel: 1, merchant_tier: 1, region: 1 } });
+    const stored = await query(database, 'SELECT channel, merchant_tier, region FROM activity');
+    expect(stored).toEqual(Array(2).fill({ channel: null, merchant_tier: null, region: null }));
+    expect(await query(database, 'SELECT line, column_name, raw_text FROM coercion ORDER BY column_name')).toEqual([
+      { line: '2', column_name: 'channel', raw_text: 'pigeon' },
+      { line: '2', column_name: 'merchant_tier', raw_text: 'gold' },
+      { line: '2', column_name: 'region', raw_text: 'R'.repeat(65) },
+    ]);
+  });
+
+  it('--strict turns each coercion into a reject', async () => {
+    const database = await createDatabase();
+    const path = writeActivities(createFolder(), 'a.csv', [
+      row({ amount: 'INVALID', channel: 'PIGEON' }),
+      row({ event_id: eventId(2), merchant_tier: 'GOLD' }),
+      row({ event_id: eventId(3), channel: '' }),
+    ]);
+    const result = await load(database, path, { strict: true });
+    expect(result.counts).toMatchObject({ accepted: 1, rejected: 2, coerced: 0, rejectedByReason: { amount: 1, merchant_tier: 1 } });
+  });
+
+  it('the first valid occurrence of an event wins, in name order and then line order; others are duplicate or conflict', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240102.csv', [row({ amount: '3.00' }), row({ event_id: eventId(2) })]);
+    writeActivities(folder, 'activities_20240101.csv', [
+      row({ event_timestamp: 'bad', amount: '9.00' }),
+      row({ amount: '1.00' }),
+      row({ amount: '1.0' }),
+      row({ amount: '2.00' }),
+    ]);
+    const result = await load(database, folder);
+    expect(result.files.map(({ counts }) => counts)).toMatchObject([
+      { read: 4, accepted: 1, duplicate: 2, conflict: 1, rejected: 1 },
+      { read: 2, accepted: 1, duplicate: 1, conflict: 1, rejected: 0 },
+    ]);
+    expect(await query(database, 'SELECT amount::text FROM activity ORDER BY event_id')).toEqual([{ amount: '1.00' }, { amount: '100.00' }]);
+    expect(await query(database, 'SELECT line, is_conflict FROM duplicate ORDER BY file_id, line')).toEqual([
+      { line: '4', is_conflict: false },
+      { line: '5', is_conflict: true },
+      { line: '2', is_conflict: true },
+    ]);
+  });
+
+  it('at most 10,000 rejects and coercions of a file are stored, and the counts stay exact', async () => {
+    const database = await createDatabase();
+    const rows = Array.from({ length: 10_050 }, (_, n) => [
+      row({ event_id: `bad ${n} ${'x'.repeat(500)}` }),
+      row({ event_id: eventId(n), amount: 'INVALID' }),
+    ]).flat();
+    const result = await load(database, writeActivities(createFolder(), 'a.csv', rows));
+    expect(result.counts).toMatchObject({ read: 20_100, accepted: 10_050, rejected: 10_050, coerced: 10_050 });
+    expect(await query(database, 'SELECT (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM coercion) AS coercions')).toEqual([
+      { rejects: '10000', coercions: '10000' },
+    ]);
+  });
+
+  it('sums stay exact where bigint and floats would fail', async () => {
+    const database = await createDatabase();
+    const rows = Array.from({ length: 20 }, (_, n) => row({ event_id: eventId(n), amount: '9999999999999999.99' }));
+    const result = await load(database, writeActivities(createFolder(), 'a.csv', rows));
+    expect(result.snapshot?.answers.topMerchant).toEqual({ merchantId: 'MRC-000001', totalVolume: '199999999999999999.80' });
+  });
+});
+
+describe('reloads (CONTRACT.md section 4)', () => {
+  it('the same import again changes nothing and reads no file', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240101.csv', [row(), row({ event_id: 'x' })]);
+    utimesSync(join(folder, 'activities_20240101.csv'), 1_700_000_000, 1_700_000_000);
+    const first = await load(database, folder);
+    const events: ImportEvent[] = [];
+    const second = await load(database, folder, {}, events);
+    expect(fileOf(second)).toMatchObject({ status: 'unchanged', counts: { read: 0 } });
+    expect(second.snapshot).toEqual(first.snapshot);
+    expect(events.filter(({ type }) => type === 'file_started')).toEqual([]);
+  });
+
+  it('--force reads an unchanged file and still adds nothing', async () => {
+    const database = await createDatabase();
+    const path = writeActivities(createFolder(), 'a.csv', [row(), row({ event_id: eventId(2) }), row({ event_id: 'x' })]);
+    const first = await load(database, path);
+    const forced = await load(database, path, { isForced: true });
+    expect(fileOf(forced)).toMatchObject({ status: 'unchanged', counts: { read: 3, accepted: 0, duplicate: 2, rejected: 1 } });
+    expect(forced.snapshot).toEqual(first.snapshot);
+    expect(await query(database, 'SELECT (SELECT count(*) FROM ledger) AS files, (SELECT count(*) FROM duplicate) AS duplicates')).toEqual([
+      { files: '1', duplicates: '0' },
+    ]);
+  });
+
+  it('a file that was only touched, or moved with its folder, is known by its content', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const path = writeActivities(folder, 'activities_20240101.csv', [row()]);
+    const first = await load(database, folder);
+    utimesSync(path, 1, 1);
+    expect(fileOf(await load(database, folder)).status).toBe('unchanged');
+    mkdirSync(join(folder, 'moved'));
+    renameSync(path, join(folder, 'moved', 'activities_20240101.csv'));
+    const moved = await load(database, join(folder, 'moved'));
+    expect(fileOf(moved).status).toBe('unchanged');
+    expect(moved.snapshot).toEqual(first.snapshot);
+  });
+
+  it('a changed file is refused with nothing half done', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    const first = await load(database, folder);
+    writeActivities(folder, 'activities_20240101.csv', [row(), row({ event_id: eventId(2) })]);
+    writeActivities(folder, 'activities_20240102.csv', [row({ event_id: eventId(3) })]);
+    const second = await load(database, folder);
+    expect(second.outcome).toBe('failed');
+    expect(second.files.map(({ status }) => status)).toEqual(['failed', 'loaded']);
+    expect(fileOf(second).error).toContain('its content changed since it was loaded');
+    expect(second.snapshot?.dataVersion).toBe(Number(first.snapshot?.dataVersion) + 1);
+    expect(await query(database, 'SELECT event_id FROM event ORDER BY 1')).toEqual([{ event_id: eventId(1) }, { event_id: eventId(3) }]);
+  });
+
+  it.each([
+    ['--max-rejects', { maxRejects: 1 }, 'more than --max-rejects 1'],
+    ['--max-reject-rate', { maxRejectRate: 0.5 }, 'more than --max-reject-rate 0.5'],
+  ])('%s rolls the file back that passes it, and no other', async (_, limit, message) => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240101.csv', [row({ merchant_id: 'NEW' }), row({ event_id: 'x' }), row({ event_id: 'y' })]);
+    writeActivities(folder, 'activities_20240102.csv', [row({ event_id: eventId(3) }), row({ event_id: 'x' })]);
+    const result = await load(database, folder, limit);
+    expect(result.outcome).toBe('incomplete');
+    expect(result.files.map(({ status }) => status)).toEqual(['incomplete', 'loaded']);
+    expect(fileOf(result).error).toContain(`2 of 3 rows rejected (2 event_id), ${message}`);
+    expect(await query(database, 'SELECT merchant_id FROM merchant')).toEqual([{ merchant_id: 'MRC-000001' }]);
+    expect(await query(database, "SELECT count(*) FROM reject")).toEqual([{ count: '1' }]);
+  });
+
+  it('a dry run counts what an import would, and keeps nothing', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240101.csv', [row(), row({ event_id: 'x' })]);
+    writeFileSync(join(folder, 'activities_20240102.csv'), 'no header');
+    writeActivities(folder, 'activities_20240103.csv', [row(), row({ event_id: eventId(2) })]);
+    const dry = await load(database, folder, { isDryRun: true });
+    const tables = ['event', 'merchant', 'ledger', 'import_run', 'reject', 'duplicate', 'snapshot', 'product_status'];
+    for (const table of tables) expect(await query(database, `SELECT FROM ${table}`), table).toEqual([]);
+    const real = await load(database, folder);
+    expect(dry.files).toEqual(real.files);
+    expect(dry.counts).toEqual(real.counts);
+    expect(dry.counts).toMatchObject({ read: 4, accepted: 2, duplicate: 1, rejected: 1 });
+  });
+
+  it('one import at a time: a second one ends with the holder’s name, or waits for it', async () => {
+    const database = await createDatabase();
+    const path = writeActivities(createFolder(), 'a.csv', [row()]);
+    const holder = await database.connect('holder');
+    await holder.query('SELECT pg_advisory_lock(7300119)');
+    await expect(load(database, path)).rejects.toMatchObject({
+      kind: 'locked',
+      message: expect.stringMatching(/^Another import is running: moniepoint holder, server process \d+.*, since 20/),
+    });
+    const events: ImportEvent[] = [];
+    const waiting = load(database, path, { lockWaitMs: 20_000 }, events);
+    await expect.poll(() => events.some(({ type }) => type === 'waiting')).toBe(true);
+    await holder.end();
+    expect((await waiting).counts.accepted).toBe(1);
+  });
+
+  it('a file that changes while it is read is not kept, and loads at the next run', async () => {
+    const database = await createDatabase();
+    const path = writeActivities(createFolder(), 'a.csv', Array.from({ length: 20_000 }, (_, n) => row({ event_id: eventId(n) })));
+    const grow = (event: ImportEvent) => {
+      if (event.type === 'file_progress') writeFileSync(path, `${row({ event_id: eventId(20_000) })}\n`, { flag: 'a' });
+    };
+    const result = await runImport(database, [path], OPTIONS, grow, new AbortController().signal);
+    expect(fileOf(result).error).toContain('changed while it was read');
+    expect(await query(database, 'SELECT FROM event')).toEqual([]);
+    expect((await load(database, path)).counts.read).toBeGreaterThan(20_000);
+  });
+
+  it('an interrupted import keeps what was committed, rolls the open file back, and the next run completes the work', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    for (const day of [1, 2, 3]) {
+      writeActivities(folder, `activities_2024010${day}.csv`, Array.from({ length: 5000 }, (_, n) => row({ event_id: eventId(day * 5000 + n) })));
+    }
+    const stop = new AbortController();
+    const stopInSecond = (event: ImportEvent) => {
+      if (event.type === 'file_settling' && stopInSecond.files++ === 1) stop.abort();
+    };
+    stopInSecond.files = 0;
+    await expect(runImport(database, [folder], OPTIONS, stopInSecond, stop.signal)).rejects.toMatchObject({ kind: 'interrupted' });
+    expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '5000' }]);
+    expect(await query(database, 'SELECT outcome FROM import_run')).toEqual([{ outcome: 'interrupted' }]);
+    const result = await load(database, folder);
+    expect(result.files.map(({ status }) => status)).toEqual(['unchanged', 'loaded', 'loaded']);
+    expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '15000' }]);
+  });
+
+  it('a lost connection ends the run as a database error, and the next run completes the work', async () => {
+    const database = await createDatabase();
+    const path = writeActivities(createFolder(), 'a.csv', Array.from({ length: 20_000 }, (_, n) => row({ event_id: eventId(n) })));
+    let isKilled = false;
+    const kill = (event: ImportEvent) => {
+      if (event.type !== 'file_progress' || isKilled) return;
+      isKilled = true;
+      void query(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND datname = current_database()");
+    };
+    await expect(runImport(database, [path], OPTIONS, kill, new AbortController().signal)).rejects.toMatchObject({
+      kind: 'database',
+      message: expect.stringContaining('was lost'),
+    });
+    expect((await load(database, path)).counts.accepted).toBe(20_000);
+  });
+
+  it('each commit publishes one data version and announces it', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    for (const day of [1, 2]) writeActivities(folder, `activities_2024010${day}.csv`, [row({ event_id: eventId(day) })]);
+    const listener = await database.connect('test');
+    const heard: (string | undefined)[] = [];
+    listener.on('notification', ({ payload }) => heard.push(payload));
+    await listener.query('LISTEN moniepoint_snapshot');
+    await load(database, folder);
+    await expect.poll(() => heard).toEqual(['1', '2']);
+    await listener.end();
+  });
+});
+
+it('the sample data gives the answers of an independent program', async () => {
+  const database = await createDatabase();
+  const result = await load(database, new URL('../../../../data', import.meta.url).pathname);
+  const { default: golden } = await import('../../../../test/sample-golden.json', { with: { type: 'json' } });
+  expect(result.counts).toEqual(golden.counts);
+  expect(Object.fromEntries(METRICS.map((metric) => [metric.name, metric.toJson(result.snapshot!.answers)]))).toEqual(golden.answers);
+});

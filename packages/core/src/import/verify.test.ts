@@ -1,0 +1,65 @@
+import { expect, it } from 'vitest';
+import { createDatabase, query } from '../../../../test/database.ts';
+import { createFolder, eventId, row, writeActivities } from '../../../../test/files.ts';
+import type { Database } from '../db/database.ts';
+import { runImport } from './run.ts';
+import { verify } from './verify.ts';
+
+async function loaded(): Promise<Database> {
+  const database = await createDatabase();
+  const path = writeActivities(createFolder(), 'a.csv', [
+    row(),
+    row({ amount: '5.00' }),
+    row({ event_id: eventId(2), product: 'KYC', event_type: 'TIER_UPGRADE', amount: 'x' }),
+    row({ event_id: eventId(3), status: 'FAILED', merchant_id: 'B' }),
+    row({ event_id: 'x' }),
+  ]);
+  const options = { strict: false, isDryRun: false, isForced: false, lockWaitMs: 0, maxRejects: undefined, maxRejectRate: undefined };
+  await runImport(database, [path], options, () => {}, new AbortController().signal);
+  return database;
+}
+
+async function differing(database: Database): Promise<string[]> {
+  const client = await database.connect('test');
+  const checks = await verify(client);
+  await client.end();
+  return checks.filter(({ differences }) => differences.length > 0).map(({ name }) => name);
+}
+
+it('agrees with an empty database and with a fresh import', async () => {
+  expect(await differing(await createDatabase())).toEqual([]);
+  expect(await differing(await loaded())).toEqual([]);
+});
+
+it.each([
+  ['a sum that is one kobo off', "UPDATE merchant_month SET success_kobo = success_kobo + 1 WHERE merchant_key = 1", ['rollup merchant_month']],
+  ['a product count', 'UPDATE merchant_product SET event_count = event_count + 1', ['rollup merchant_product']],
+  ['a missing KYC stage', 'DELETE FROM merchant_kyc_stage', ['rollup merchant_kyc_stage']],
+  ['a status count', 'UPDATE product_status SET event_count = event_count + 1', ['rollup product_status']],
+  [
+    'a rollup row for a merchant without events',
+    'INSERT INTO merchant_month VALUES (99, DATE $$2024-01-01$$, 1, 1)',
+    ['rollup merchant_month'],
+  ],
+  ['a published answer', `UPDATE snapshot SET answers = replace(answers::text, '"merchants":2', '"merchants":3')::json`, ['answer product-adoption']],
+  ['a missing snapshot', 'DELETE FROM snapshot', ['snapshot']],
+  [
+    'a missing event',
+    `DELETE FROM event WHERE event_id = '${eventId(3)}'`,
+    ['rollup merchant_product', 'rollup product_status', 'answer product-adoption', 'answer failure-rates', 'ledger accepted'],
+  ],
+  ['a missing duplicate', 'DELETE FROM duplicate', ['ledger duplicate and conflict']],
+  ['a missing reject', 'DELETE FROM reject', ['ledger rejected']],
+  ['a missing coercion', 'DELETE FROM coercion', ['ledger coerced']],
+  ['a missing ledger row', 'DELETE FROM ledger', ['ledger covers every event']],
+])('finds %s', async (_, tamper, names) => {
+  const database = await loaded();
+  await query(database, tamper);
+  expect(await differing(database)).toEqual(names);
+});
+
+it('finds an event whose merchant is missing', async () => {
+  const database = await loaded();
+  await query(database, 'DELETE FROM merchant WHERE merchant_key = 2');
+  expect(await differing(database)).toContain('event keys have their texts');
+});

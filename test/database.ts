@@ -1,0 +1,36 @@
+import { randomBytes } from 'node:crypto';
+import { type Database, openDatabase } from '@moniepoint/core/db/database';
+import type pg from 'pg';
+import { inject, onTestFinished } from 'vitest';
+
+/**
+ * A migrated, empty database for one test, dropped behind it. The drop fails the test where a session was left open.
+ *
+ * @param isEmpty leaves the schema out
+ */
+export async function createDatabase(options: { readonly isEmpty?: boolean } = {}): Promise<Database> {
+  const serverUrl = inject('serverUrl');
+  const name = `moniepoint_test_${randomBytes(6).toString('hex')}`;
+  const server = await (await openDatabase(serverUrl, '', 'test')).connect('test');
+  await server.query(options.isEmpty ? `CREATE DATABASE ${name}` : `CREATE DATABASE ${name} TEMPLATE ${inject('templateName')}`);
+  onTestFinished(async () => {
+    // A session that was just ended leaves the server a moment later; one that still works is a leak.
+    await server.query(
+      `SELECT pg_sleep(0.05) FROM generate_series(1, 40)
+        WHERE EXISTS (SELECT FROM pg_stat_activity WHERE datname = '${name}')`,
+    );
+    await server.query(`DROP DATABASE ${name}`);
+    await server.end();
+  });
+  return openDatabase(serverUrl.replace(/(:\/\/[^/]*)\/[^?]*/, `$1/${name}`), '', 'test');
+}
+
+/** Runs one query in a session of its own. */
+export async function query<Row extends pg.QueryResultRow>(database: Database, text: string, values: unknown[] = []): Promise<Row[]> {
+  const client = await database.connect('test');
+  try {
+    return (await client.query<Row>(text, values)).rows;
+  } finally {
+    await client.end();
+  }
+}

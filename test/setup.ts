@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openDatabase } from '@moniepoint/core/db/database';
+import { joinEmbedded } from '@moniepoint/core/db/embedded';
+import { migrate } from '@moniepoint/core/db/migrate';
+import type { TestProject } from 'vitest/node';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** A server on which tests may create databases. */
+    serverUrl: string;
+    templateName: string;
+  }
+}
+
+/**
+ * One throw-away server for the whole run, with a migrated template database that each test file clones. With
+ * TEST_DATABASE_URL set, that server is used instead: any PostgreSQL 14 to 18 where the user may create databases.
+ */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const given = process.env.TEST_DATABASE_URL;
+  const home = mkdtempSync(join(tmpdir(), 'mp-'));
+  const lease = given === undefined ? await joinEmbedded(home, 'test', { fsync: 'off', max_connections: '200' }) : null;
+  const serverUrl = given ?? (lease as NonNullable<typeof lease>).url;
+
+  const templateName = `moniepoint_template_${process.pid}`;
+  await onServer(serverUrl, `CREATE DATABASE ${templateName}`);
+  const template = await connect(withDatabaseName(serverUrl, templateName));
+  await migrate(template);
+  await template.end();
+  project.provide('serverUrl', serverUrl);
+  project.provide('templateName', templateName);
+
+  return async () => {
+    await onServer(serverUrl, `DROP DATABASE ${templateName}`);
+    await lease?.release();
+    rmSync(home, { recursive: true, force: true });
+    refuseOrphans(home);
+  };
+}
+
+async function onServer(serverUrl: string, statement: string): Promise<void> {
+  const client = await connect(serverUrl);
+  await client.query(statement);
+  await client.end();
+}
+
+const connect = async (url: string) => (await openDatabase(url, '', 'test')).connect('test');
+
+function withDatabaseName(url: string, name: string): string {
+  return url.replace(/(:\/\/[^/]*)\/[^?]*/, `$1/${name}`);
+}
+
+/** Tests start servers in folders of their own; none may outlive them. */
+function refuseOrphans(home: string): void {
+  const processes = execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' });
+  const orphans = processes.split('\n').filter((line) => line.includes(`${join(tmpdir(), 'mp-')}`) && line.includes('postgres'));
+  if (orphans.length > 0) throw new Error(`servers outlived the tests (own home ${home}):\n${orphans.join('\n')}`);
+}
