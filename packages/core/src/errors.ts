@@ -1,3 +1,5 @@
+import { DrizzleQueryError } from 'drizzle-orm/errors';
+
 /**
  * What can go wrong, in the terms of CONTRACT.md section 5: each kind has one exit code.
  *
@@ -34,14 +36,20 @@ export class MoniepointError extends Error {
   }
 }
 
+/** Drizzle wraps what the driver throws in an error whose text is the statement; this is the driver's own. */
+function driverError(error: unknown): unknown {
+  return error instanceof DrizzleQueryError && error.cause !== undefined ? error.cause : error;
+}
+
 /** The SQLSTATE of an error that PostgreSQL sent, or the system's code (`ECONNREFUSED`, `ENOENT`), or undefined. */
 export function errorCode(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | null | undefined)?.code;
+  const code = (driverError(error) as { code?: unknown } | null | undefined)?.code;
   return typeof code === 'string' ? code : undefined;
 }
 
 /** One line for a person: our own errors as they are, PostgreSQL's with their SQLSTATE, anything else by its message. */
-export function describeError(error: unknown): string {
+export function describeError(thrown: unknown): string {
+  const error = driverError(thrown);
   if (error instanceof MoniepointError) return error.message;
   if (!(error instanceof Error)) return String(error);
   // A failed connection to a name with several addresses is an AggregateError with an empty message of its own.

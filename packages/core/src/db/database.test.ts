@@ -53,13 +53,13 @@ it('a session that the server ended counts as a lost connection; a failed statem
   const database = await createDatabase();
   const victim = await database.connect('test');
   const statement = await victim.query('SELECT 1/0').catch((error: unknown) => error);
-  expect(isConnectionLost(statement)).toBe(false);
+  expect(isConnectionLost(victim, statement)).toBe(false);
   const { rows } = await victim.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
   const sleeping = victim.query('SELECT pg_sleep(30)').catch((error: unknown) => error);
   const killer = await database.connect('test');
   await killer.query('SELECT pg_terminate_backend($1)', [rows[0]?.pid]);
-  expect(isConnectionLost(await sleeping)).toBe(true);
-  expect(isConnectionLost(await victim.query('SELECT 1').catch((error: unknown) => error))).toBe(true);
+  expect(isConnectionLost(victim, await sleeping)).toBe(true);
+  expect(isConnectionLost(victim, await victim.query('SELECT 1').catch((error: unknown) => error))).toBe(true);
   await killer.end();
   await victim.end();
 });

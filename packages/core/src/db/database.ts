@@ -70,9 +70,9 @@ async function connect(url: string, place: string, role: string): Promise<pg.Cli
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
   });
-  // A session that dies while idle reports it by an event, which would end the process if nobody listened. Whoever uses
-  // the session next gets the error from its query.
-  client.on('error', () => {});
+  // pg tells of a broken connection by an event, which would end the process if nobody listened; whoever uses the session
+  // gets an error from its query as well.
+  client.on('error', () => broken.add(client));
   try {
     await client.connect();
     await client.query("SET timezone = 'UTC'");
@@ -116,20 +116,12 @@ function asUnreachable(error: unknown, place: string): MoniepointError {
   );
 }
 
-/** True where the session or the server went away under a query: the SQLSTATE classes and system codes that say so. */
-export function isConnectionLost(error: unknown): boolean {
-  const code = errorCode(error);
-  if (code !== undefined) return /^(08...|57P0[123]|ECONNRESET|EPIPE|ECONNREFUSED|ETIMEDOUT)$/.test(code);
-  // pg reports a socket that closed between two messages by a plain Error without a code.
-  return error instanceof Error && (error as { client?: unknown }).client === undefined && isClosedSocket(error);
-}
+/** Sessions whose connection broke. pg gives no code to the error of a query that was under way then. */
+const broken = new WeakSet<pg.Client>();
 
-/** The only two texts of pg that carry no code; the driver is pinned and a test closes a socket to see them. */
-function isClosedSocket(error: Error): boolean {
-  return (
-    error.message === 'Connection terminated unexpectedly' ||
-    error.message.startsWith('Client has encountered a connection error')
-  );
+/** True where the error came from a session or a server that went away, rather than from a statement. */
+export function isConnectionLost(client: pg.Client, error: unknown): boolean {
+  return broken.has(client) || /^(08...|57P0[123])$/.test(errorCode(error) ?? '');
 }
 
 /** `host:port/database` of a connection string. */

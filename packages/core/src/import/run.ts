@@ -101,7 +101,7 @@ export async function runImport(
         'Interrupted. The open file was rolled back; what was committed before stays.',
         error,
       );
-    if (isConnectionLost(error)) {
+    if (isConnectionLost(client, error)) {
       throw new MoniepointError(
         'database',
         `The connection to ${database.place} was lost: ${describeError(error)}. The open file was rolled back; run again to complete the work.`,

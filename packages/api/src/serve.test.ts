@@ -1,0 +1,111 @@
+import { connect } from 'node:net';
+import type { Database } from '@moniepoint/core/db/database';
+import { SNAPSHOT_CHANNEL } from '@moniepoint/core/snapshot';
+import pino from 'pino';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { createDatabase, query } from '../../../test/database.ts';
+import { type RunningApi, startApi } from './serve.ts';
+
+const LOCAL = { host: '127.0.0.1', port: 0, corsOrigins: [], hstsMaxAge: 0 };
+const log = pino({ level: 'silent' });
+
+async function start(database: Pick<Database, 'connect'>): Promise<RunningApi> {
+  const api = await startApi(database, LOCAL, () => ({ state: 'idle' }), log);
+  onTestFinished(() => api.close());
+  return api;
+}
+
+const ANSWERS = { topMerchant: null, monthlyActiveMerchants: [], productAdoption: [], kycFunnel: { documentsSubmitted: 1 }, failureRates: [] };
+
+async function publish(database: Database, dataVersion: number, isAnnounced: boolean): Promise<void> {
+  await query(
+    database,
+    `INSERT INTO snapshot (data_version, published_at, answers) VALUES ($1, now(), $2)
+         ON CONFLICT (is_only_row) DO UPDATE SET data_version = excluded.data_version`,
+    [dataVersion, JSON.stringify(ANSWERS)],
+  );
+  if (isAnnounced) await query(database, 'SELECT pg_notify($1, $2)', [SNAPSHOT_CHANNEL, String(dataVersion)]);
+}
+
+async function servedVersion(api: RunningApi): Promise<string | null> {
+  return (await fetch(`${api.url}/analytics/kyc-funnel`)).headers.get('X-Data-Version');
+}
+
+/** The promise of CONTRACT.md section 6. */
+const WITHIN_A_SECOND = { timeout: 1000, interval: 20 };
+
+describe('the live snapshot', () => {
+  it.each([
+    ['announced', true],
+    ['not announced, as behind a pooler', false],
+  ])('is swapped within a second of a commit by any process: %s', async (_, isAnnounced) => {
+    const database = await createDatabase();
+    const api = await start(database);
+    expect(await servedVersion(api)).toBeNull();
+    for (const version of [1, 2]) {
+      await publish(database, version, isAnnounced);
+      await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe(String(version));
+    }
+  });
+
+  it('is served on while the database is down, and followed again when it is back', async () => {
+    const database = await createDatabase();
+    let isDown = false;
+    const api = await start({
+      connect: (role) => (isDown ? Promise.reject(new Error('down')) : database.connect(role)),
+    });
+    await publish(database, 1, true);
+    await expect.poll(() => servedVersion(api)).toBe('1');
+
+    isDown = true;
+    await query(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint api' AND datname = current_database()");
+    const health = async () => (await (await fetch(`${api.url}/health`)).json()) as { database: string };
+    await expect.poll(async () => (await health()).database).toBe('down');
+    expect(await servedVersion(api)).toBe('1');
+    expect((await fetch(`${api.url}/readyz`)).status).toBe(200);
+
+    await publish(database, 2, true);
+    isDown = false;
+    await expect.poll(() => servedVersion(api), { timeout: 5000 }).toBe('2');
+    expect((await health()).database).toBe('up');
+  });
+
+  it('an API that starts before the database answers 503 and becomes ready by itself', async () => {
+    const database = await createDatabase();
+    await publish(database, 1, false);
+    let isDown = true;
+    const api = await start({ connect: (role) => (isDown ? Promise.reject(new Error('down')) : database.connect(role)) });
+    expect((await fetch(`${api.url}/readyz`)).status).toBe(503);
+    isDown = false;
+    await expect.poll(async () => (await fetch(`${api.url}/readyz`)).status, { timeout: 5000 }).toBe(200);
+  });
+
+  it('a database without the schema is one into which nothing was imported yet', async () => {
+    const api = await start(await createDatabase({ isEmpty: true }));
+    expect((await fetch(`${api.url}/analytics/top-merchant`)).status).toBe(503);
+    await expect.poll(async () => ((await (await fetch(`${api.url}/health`)).json()) as { database: string }).database).toBe('up');
+  });
+});
+
+describe('the server', () => {
+  it('a port in use is an error that says what to do', async () => {
+    const database = await createDatabase();
+    const api = await start(database);
+    const port = Number(new URL(api.url).port);
+    await expect(startApi(database, { ...LOCAL, port }, () => ({ state: 'idle' }), log)).rejects.toMatchObject({
+      kind: 'failed',
+      message: `Cannot listen on 127.0.0.1 port ${port}: listen EADDRINUSE: address already in use 127.0.0.1:${port}. Another program uses this port; stop it, or choose another one with --port or API_PORT.`,
+    });
+  });
+
+  it('leaves at once although an idle keep-alive connection is open', async () => {
+    const api = await startApi(await createDatabase(), LOCAL, () => ({ state: 'idle' }), log);
+    const { hostname, port } = new URL(api.url);
+    const socket = connect(Number(port), hostname);
+    socket.write('GET /health HTTP/1.1\r\nHost: x\r\n\r\n');
+    await new Promise((resolve) => socket.once('data', resolve));
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    await Promise.all([api.close(), closed]);
+    await expect(fetch(`${api.url}/health`)).rejects.toThrow();
+  });
+});
