@@ -12,7 +12,9 @@ export async function createDatabase(options: { readonly isEmpty?: boolean } = {
   const serverUrl = inject('serverUrl');
   const name = `moniepoint_test_${randomBytes(6).toString('hex')}`;
   const server = await (await openDatabase(serverUrl, '', 'test')).connect('test');
-  await server.query(options.isEmpty ? `CREATE DATABASE ${name}` : `CREATE DATABASE ${name} TEMPLATE ${inject('templateName')}`);
+  await server.query(
+    options.isEmpty ? `CREATE DATABASE ${name}` : `CREATE DATABASE ${name} TEMPLATE ${inject('templateName')}`,
+  );
   onTestFinished(async () => {
     // A session that was just ended leaves the server a moment later; one that still works is a leak.
     await server.query(
@@ -26,7 +28,11 @@ export async function createDatabase(options: { readonly isEmpty?: boolean } = {
 }
 
 /** Runs one query in a session of its own. */
-export async function query<Row extends pg.QueryResultRow>(database: Database, text: string, values: unknown[] = []): Promise<Row[]> {
+export async function query<Row extends pg.QueryResultRow>(
+  database: Database,
+  text: string,
+  values: unknown[] = [],
+): Promise<Row[]> {
   const client = await database.connect('test');
   try {
     return (await client.query<Row>(text, values)).rows;

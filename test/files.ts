@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
-export const HEADER = 'event_id,merchant_id,event_timestamp,product,event_type,amount,status,channel,region,merchant_tier';
+export const HEADER =
+  'event_id,merchant_id,event_timestamp,product,event_type,amount,status,channel,region,merchant_tier';
 
 /** A folder of its own for one test. */
 export function createFolder(): string {

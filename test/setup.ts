@@ -56,6 +56,8 @@ function withDatabaseName(url: string, name: string): string {
 /** Tests start servers in folders of their own; none may outlive them. */
 function refuseOrphans(home: string): void {
   const processes = execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' });
-  const orphans = processes.split('\n').filter((line) => line.includes(`${join(tmpdir(), 'mp-')}`) && line.includes('postgres'));
+  const orphans = processes
+    .split('\n')
+    .filter((line) => line.includes(`${join(tmpdir(), 'mp-')}`) && line.includes('postgres'));
   if (orphans.length > 0) throw new Error(`servers outlived the tests (own home ${home}):\n${orphans.join('\n')}`);
 }

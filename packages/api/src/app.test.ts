@@ -45,14 +45,17 @@ function app(snapshot: Snapshot | null = SNAPSHOT, options: Partial<AppOptions> 
 const paths = METRICS.map(({ name }) => `/analytics/${name}`);
 
 describe('GET /analytics/<metric> (CONTRACT.md section 6)', () => {
-  it.each(METRICS.map((metric) => [metric.name, metric] as const))('%s: 200 with exactly the metric’s JSON', async (name, metric) => {
-    const response = await app().hono.request(`/analytics/${name}`);
-    const body = await response.text();
-    expect(response.status).toBe(200);
-    expect(response.headers.get('Content-Type')).toBe('application/json');
-    expect(body).toBe(metric.toJson(SNAPSHOT.answers));
-    expect((metric.schema as z.ZodType).safeParse(JSON.parse(body)).success).toBe(true);
-  });
+  it.each(METRICS.map((metric) => [metric.name, metric] as const))(
+    '%s: 200 with exactly the metric’s JSON',
+    async (name, metric) => {
+      const response = await app().hono.request(`/analytics/${name}`);
+      const body = await response.text();
+      expect(response.status).toBe(200);
+      expect(response.headers.get('Content-Type')).toBe('application/json');
+      expect(body).toBe(metric.toJson(SNAPSHOT.answers));
+      expect((metric.schema as z.ZodType).safeParse(JSON.parse(body)).success).toBe(true);
+    },
+  );
 
   it.each(paths)('%s: nothing imported yet is 503 with Retry-After and no-store', async (path) => {
     const response = await app(null).hono.request(path);
@@ -93,19 +96,22 @@ describe('headers', () => {
     expect(headers.get('X-Data-As-Of')).toBe('2024-02-01T03:04:05.678Z');
   });
 
-  it.each([...paths, '/health', '/readyz', '/openapi.json', '/docs', '/nowhere'])('of every answer: %s', async (path) => {
-    const { headers } = await app().hono.request(path);
-    expect(headers.get('X-Request-Id')).toMatch(/^[0-9a-f-]{36}$/);
-    expect(headers.get('Server-Timing')).toMatch(/^app;dur=\d+\.\d+$/);
-    expect(Number(headers.get('X-Process-Time'))).toBeGreaterThan(0);
-    expect(headers.get('X-Content-Type-Options')).toBe('nosniff');
-    expect(headers.get('X-Frame-Options')).toBe('DENY');
-    expect(headers.get('X-XSS-Protection')).toBe('0');
-    expect(headers.get('Referrer-Policy')).toBe('no-referrer');
-    expect(headers.get('Content-Security-Policy')).toContain("default-src 'none'");
-    expect(headers.get('Strict-Transport-Security')).toBeNull();
-    expect(headers.get('Access-Control-Allow-Origin')).toBeNull();
-  });
+  it.each([...paths, '/health', '/readyz', '/openapi.json', '/docs', '/nowhere'])(
+    'of every answer: %s',
+    async (path) => {
+      const { headers } = await app().hono.request(path);
+      expect(headers.get('X-Request-Id')).toMatch(/^[0-9a-f-]{36}$/);
+      expect(headers.get('Server-Timing')).toMatch(/^app;dur=\d+\.\d+$/);
+      expect(Number(headers.get('X-Process-Time'))).toBeGreaterThan(0);
+      expect(headers.get('X-Content-Type-Options')).toBe('nosniff');
+      expect(headers.get('X-Frame-Options')).toBe('DENY');
+      expect(headers.get('X-XSS-Protection')).toBe('0');
+      expect(headers.get('Referrer-Policy')).toBe('no-referrer');
+      expect(headers.get('Content-Security-Policy')).toContain("default-src 'none'");
+      expect(headers.get('Strict-Transport-Security')).toBeNull();
+      expect(headers.get('Access-Control-Allow-Origin')).toBeNull();
+    },
+  );
 
   it('X-Request-Id of a client is kept, unless it could garble a log', async () => {
     const idFor = async (id: string) =>
@@ -123,7 +129,9 @@ describe('headers', () => {
   it('CORS for the configured origins only', async () => {
     const { hono } = app(SNAPSHOT, { corsOrigins: ['https://a.example'] });
     const allowed = async (origin: string) =>
-      (await hono.request('/analytics/kyc-funnel', { headers: { Origin: origin } })).headers.get('Access-Control-Allow-Origin');
+      (await hono.request('/analytics/kyc-funnel', { headers: { Origin: origin } })).headers.get(
+        'Access-Control-Allow-Origin',
+      );
     expect(await allowed('https://a.example')).toBe('https://a.example');
     expect(await allowed('https://b.example')).toBeNull();
   });
@@ -147,7 +155,8 @@ describe('conditional requests', () => {
   });
 
   it('the same version of another database has another tag', async () => {
-    const tag = async (snapshot: Snapshot) => (await app(snapshot).hono.request('/analytics/kyc-funnel')).headers.get('ETag');
+    const tag = async (snapshot: Snapshot) =>
+      (await app(snapshot).hono.request('/analytics/kyc-funnel')).headers.get('ETag');
     expect(await tag(SNAPSHOT)).not.toBe(await tag({ ...SNAPSHOT, asOf: '2024-02-01T03:04:05.679Z' }));
   });
 });
@@ -167,12 +176,15 @@ describe('errors are application/problem+json (RFC 9457)', () => {
     });
   });
 
-  it.each([...paths, '/health', '/readyz', '/openapi.json', '/docs'])('wrong method: 405 with Allow: %s', async (path) => {
-    for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
-      const response = await app().hono.request(path, { method });
-      expect([method, response.status, response.headers.get('Allow')]).toEqual([method, 405, 'GET, HEAD']);
-    }
-  });
+  it.each([...paths, '/health', '/readyz', '/openapi.json', '/docs'])(
+    'wrong method: 405 with Allow: %s',
+    async (path) => {
+      for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
+        const response = await app().hono.request(path, { method });
+        expect([method, response.status, response.headers.get('Allow')]).toEqual([method, 405, 'GET, HEAD']);
+      }
+    },
+  );
 
   it('a failure inside: 500 that shows nothing of it', async () => {
     const { hono } = app(SNAPSHOT, {
@@ -187,7 +199,9 @@ describe('errors are application/problem+json (RFC 9457)', () => {
 
   it('HEAD is GET without the body', async () => {
     const { hono } = app();
-    const [get, head] = await Promise.all(['GET', 'HEAD'].map((method) => hono.request('/analytics/top-merchant', { method })));
+    const [get, head] = await Promise.all(
+      ['GET', 'HEAD'].map((method) => hono.request('/analytics/top-merchant', { method })),
+    );
     expect(head?.status).toBe(200);
     expect(await head?.text()).toBe('');
     expect(head?.headers.get('ETag')).toBe(get?.headers.get('ETag'));
@@ -196,7 +210,10 @@ describe('errors are application/problem+json (RFC 9457)', () => {
 
 describe('GET /health and GET /readyz', () => {
   it('/health is 200 while the process lives, whatever the database does', async () => {
-    const response = await app(null, { isDatabaseConnected: () => false, importState: () => ({ state: 'running' }) }).hono.request('/health');
+    const response = await app(null, {
+      isDatabaseConnected: () => false,
+      importState: () => ({ state: 'running' }),
+    }).hono.request('/health');
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({
       status: 'ok',

@@ -81,9 +81,9 @@ export async function runProgram(program: Command, argv: readonly string[], io: 
   }
 }
 
-/** Control characters, which a file name may hold and which could garble a terminal, as escapes; line ends stay. */
+/** Control characters, which a file name may hold and which could garble a terminal, as escapes. */
 export function printable(text: string): string {
-  return text.replace(/[^\n\P{Cc}]/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  return text.replace(/\p{Cc}/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 /** A process that is still alive this long after its work is done has a leak; it is ended, and says so. */

@@ -15,7 +15,13 @@ async function start(database: Pick<Database, 'connect'>): Promise<RunningApi> {
   return api;
 }
 
-const ANSWERS = { topMerchant: null, monthlyActiveMerchants: [], productAdoption: [], kycFunnel: { documentsSubmitted: 1 }, failureRates: [] };
+const ANSWERS = {
+  topMerchant: null,
+  monthlyActiveMerchants: [],
+  productAdoption: [],
+  kycFunnel: { documentsSubmitted: 1 },
+  failureRates: [],
+};
 
 async function publish(database: Database, dataVersion: number, isAnnounced: boolean): Promise<void> {
   await query(
@@ -58,7 +64,10 @@ describe('the live snapshot', () => {
     await expect.poll(() => servedVersion(api)).toBe('1');
 
     isDown = true;
-    await query(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint api' AND datname = current_database()");
+    await query(
+      database,
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint api' AND datname = current_database()",
+    );
     const health = async () => (await (await fetch(`${api.url}/health`)).json()) as { database: string };
     await expect.poll(async () => (await health()).database).toBe('down');
     expect(await servedVersion(api)).toBe('1');
@@ -74,7 +83,9 @@ describe('the live snapshot', () => {
     const database = await createDatabase();
     await publish(database, 1, false);
     let isDown = true;
-    const api = await start({ connect: (role) => (isDown ? Promise.reject(new Error('down')) : database.connect(role)) });
+    const api = await start({
+      connect: (role) => (isDown ? Promise.reject(new Error('down')) : database.connect(role)),
+    });
     expect((await fetch(`${api.url}/readyz`)).status).toBe(503);
     isDown = false;
     await expect.poll(async () => (await fetch(`${api.url}/readyz`)).status, { timeout: 5000 }).toBe(200);
@@ -83,7 +94,9 @@ describe('the live snapshot', () => {
   it('a database without the schema is one into which nothing was imported yet', async () => {
     const api = await start(await createDatabase({ isEmpty: true }));
     expect((await fetch(`${api.url}/analytics/top-merchant`)).status).toBe(503);
-    await expect.poll(async () => ((await (await fetch(`${api.url}/health`)).json()) as { database: string }).database).toBe('up');
+    await expect
+      .poll(async () => ((await (await fetch(`${api.url}/health`)).json()) as { database: string }).database)
+      .toBe('up');
   });
 });
 

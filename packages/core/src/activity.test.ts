@@ -5,14 +5,52 @@ import { eventId, VALID_FIELDS } from '../../../test/files.ts';
 import { judgeRow, parseAmount, parseEventId, parseTimestamp } from './activity.ts';
 import { formatNaira } from './metrics.ts';
 
-const judge = (fields: Partial<typeof VALID_FIELDS>, strict = false) => judgeRow(Object.values({ ...VALID_FIELDS, ...fields }), strict);
+const judge = (fields: Partial<typeof VALID_FIELDS>, strict = false) =>
+  judgeRow(Object.values({ ...VALID_FIELDS, ...fields }), strict);
 const utc = (text: string) => BigInt(Date.parse(text)) * 1000n;
 
 describe('reject rules, in their order (CONTRACT.md section 2)', () => {
   it.each([
-    ['event_id', ['', 'x', eventId(1).slice(1), `${eventId(1)}0`, eventId(1).replaceAll('-', ''), `{${eventId(1)}}`, eventId(1).replace('4', 'g')]],
+    [
+      'event_id',
+      [
+        '',
+        'x',
+        eventId(1).slice(1),
+        `${eventId(1)}0`,
+        eventId(1).replaceAll('-', ''),
+        `{${eventId(1)}}`,
+        eventId(1).replace('4', 'g'),
+      ],
+    ],
     ['merchant_id', ['', '  ', 'M'.repeat(65), '💰'.repeat(65)]],
-    ['event_timestamp', ['', 'NOT-A-DATE', '2024-02-30', '2023-02-29', '2024-13-01', '2024-01-01T24:00', '2024-01-01T23:60', '2024-01-01T23:59:60', '2024-1-1', '20240101', '2024-01-01T10', '2024-01-01T10:00:00,5', '2024-01-01T10:00:00.', '2024-01-01T10:00:00z', '2024-01-01T10:00+24', '2024-01-01T10:00+1', '2024-01-01T10:00+01:60', '0000-01-01', '0001-01-01T00:00+01', '9999-12-31T23:30-01', '２０２４-01-01', '1704067200']],
+    [
+      'event_timestamp',
+      [
+        '',
+        'NOT-A-DATE',
+        '2024-02-30',
+        '2023-02-29',
+        '2024-13-01',
+        '2024-01-01T24:00',
+        '2024-01-01T23:60',
+        '2024-01-01T23:59:60',
+        '2024-1-1',
+        '20240101',
+        '2024-01-01T10',
+        '2024-01-01T10:00:00,5',
+        '2024-01-01T10:00:00.',
+        '2024-01-01T10:00:00z',
+        '2024-01-01T10:00+24',
+        '2024-01-01T10:00+1',
+        '2024-01-01T10:00+01:60',
+        '0000-01-01',
+        '0001-01-01T00:00+01',
+        '9999-12-31T23:30-01',
+        '２０２４-01-01',
+        '1704067200',
+      ],
+    ],
     ['product', ['', 'LOTTERY', 'POS2', 'P OS']],
     ['event_type', ['T'.repeat(65)]],
     ['status', ['', 'OK', 'SUCCESSFUL']],
@@ -22,7 +60,15 @@ describe('reject rules, in their order (CONTRACT.md section 2)', () => {
 
   it('the first rule that fails gives the reason', () => {
     const order = ['event_id', 'merchant_id', 'event_timestamp', 'product', 'event_type', 'status'] as const;
-    const bad = { event_id: 'x', merchant_id: '', event_timestamp: 'x', product: 'x', event_type: 'T'.repeat(65), status: 'x', amount: 'x' };
+    const bad = {
+      event_id: 'x',
+      merchant_id: '',
+      event_timestamp: 'x',
+      product: 'x',
+      event_type: 'T'.repeat(65),
+      status: 'x',
+      amount: 'x',
+    };
     const repaired: Record<string, string> = {};
     for (const column of order) {
       expect(judge({ ...bad, ...repaired })).toEqual({ reason: column });
@@ -109,16 +155,42 @@ describe('values that are kept (CONTRACT.md section 2)', () => {
     expect(kept({ amount: text })).toMatchObject({ amountKobo: kobo, coerced: [] });
   });
 
-  it.each(['', 'INVALID', 'NaN', 'Infinity', '-inf', '12abc', '1_000', '0x10', '1.2.3', '.', '+', 'e5', '1e', '1e5.0', '10000000000000000', '1e16', '1e999999999999', '٣'])(
-    'amount %j becomes 0.00 and counts as coerced',
-    (text) => {
-      expect(kept({ amount: text })).toMatchObject({ amountKobo: 0n, coerced: ['amount'] });
-    },
-  );
+  it.each([
+    '',
+    'INVALID',
+    'NaN',
+    'Infinity',
+    '-inf',
+    '12abc',
+    '1_000',
+    '0x10',
+    '1.2.3',
+    '.',
+    '+',
+    'e5',
+    '1e',
+    '1e5.0',
+    '10000000000000000',
+    '1e16',
+    '1e999999999999',
+    '٣',
+  ])('amount %j becomes 0.00 and counts as coerced', (text) => {
+    expect(kept({ amount: text })).toMatchObject({ amountKobo: 0n, coerced: ['amount'] });
+  });
 
   it('channel, merchant_tier and region: unknown ones become null and count as coerced, blank ones do not', () => {
-    expect(kept({ channel: 'X', merchant_tier: 'X', region: 'R'.repeat(65) })).toMatchObject({ channel: 0, merchantTier: 0, region: '', coerced: ['channel', 'region', 'merchant_tier'] });
-    expect(kept({ channel: ' ', merchant_tier: '', region: ' ' })).toMatchObject({ channel: 0, merchantTier: 0, region: '', coerced: [] });
+    expect(kept({ channel: 'X', merchant_tier: 'X', region: 'R'.repeat(65) })).toMatchObject({
+      channel: 0,
+      merchantTier: 0,
+      region: '',
+      coerced: ['channel', 'region', 'merchant_tier'],
+    });
+    expect(kept({ channel: ' ', merchant_tier: '', region: ' ' })).toMatchObject({
+      channel: 0,
+      merchantTier: 0,
+      region: '',
+      coerced: [],
+    });
   });
 });
 
@@ -127,11 +199,22 @@ describe('the same values as PostgreSQL, which knows nothing of our rules', () =
     const client = await (await createDatabase()).connect('test');
     const digits = (max: number) => fc.stringMatching(new RegExp(`^[0-9]{1,${max}}$`));
     const amount = fc
-      .tuple(fc.constantFrom('', '+', '-'), digits(15), fc.option(digits(25)), fc.option(fc.integer({ min: -30, max: 0 })))
-      .map(([sign, integer, fraction, exponent]) => `${sign}${integer}${fraction === null ? '' : `.${fraction}`}${exponent === null ? '' : `e${exponent}`}`);
+      .tuple(
+        fc.constantFrom('', '+', '-'),
+        digits(15),
+        fc.option(digits(25)),
+        fc.option(fc.integer({ min: -30, max: 0 })),
+      )
+      .map(
+        ([sign, integer, fraction, exponent]) =>
+          `${sign}${integer}${fraction === null ? '' : `.${fraction}`}${exponent === null ? '' : `e${exponent}`}`,
+      );
     await fc.assert(
       fc.asyncProperty(fc.array(amount, { minLength: 50, maxLength: 50 }), async (texts) => {
-        const { rows } = await client.query<{ rounded: string }>('SELECT round(t::numeric, 2)::text AS rounded FROM unnest($1::text[]) t', [texts]);
+        const { rows } = await client.query<{ rounded: string }>(
+          'SELECT round(t::numeric, 2)::text AS rounded FROM unnest($1::text[]) t',
+          [texts],
+        );
         const ours = texts.map((text) => formatNaira(parseAmount(text) as bigint));
         expect(ours).toEqual(rows.map(({ rounded }) => rounded));
       }),
@@ -148,7 +231,14 @@ describe('the same values as PostgreSQL, which knows nothing of our rules', () =
         fc.integer({ min: 2, max: 9998 }).map((n) => String(n).padStart(4, '0')),
         two(13),
         two(32),
-        fc.option(fc.tuple(fc.constantFrom('T', ' '), two(24), two(60), fc.option(fc.tuple(two(60), fc.option(fc.stringMatching(/^[0-9]{1,6}$/)))))),
+        fc.option(
+          fc.tuple(
+            fc.constantFrom('T', ' '),
+            two(24),
+            two(60),
+            fc.option(fc.tuple(two(60), fc.option(fc.stringMatching(/^[0-9]{1,6}$/)))),
+          ),
+        ),
         fc.constantFrom('', 'Z', '+01', '-0530', '+11:45'),
       )
       .map(([year, month, day, time, zone]) => {
@@ -162,8 +252,13 @@ describe('the same values as PostgreSQL, which knows nothing of our rules', () =
       BEGIN RETURN extract(epoch FROM t::timestamptz) * 1000000; EXCEPTION WHEN datetime_field_overflow OR invalid_datetime_format THEN RETURN NULL; END $$`);
     await fc.assert(
       fc.asyncProperty(fc.array(timestamp, { minLength: 50, maxLength: 50 }), async (texts) => {
-        const { rows } = await client.query<{ micros: string | null }>('SELECT trunc(pg_temp.micros(t))::text AS micros FROM unnest($1::text[]) t', [texts]);
-        expect(texts.map((text) => [text, parseTimestamp(text)?.toString() ?? null])).toEqual(texts.map((text, i) => [text, rows[i]?.micros]));
+        const { rows } = await client.query<{ micros: string | null }>(
+          'SELECT trunc(pg_temp.micros(t))::text AS micros FROM unnest($1::text[]) t',
+          [texts],
+        );
+        expect(texts.map((text) => [text, parseTimestamp(text)?.toString() ?? null])).toEqual(
+          texts.map((text, i) => [text, rows[i]?.micros]),
+        );
       }),
       { numRuns: 40 },
     );

@@ -24,11 +24,31 @@ describe('configuration (CONTRACT.md section 5)', () => {
 
   it.each([
     [{ port: 'http' }, {}, '--port: found "http" that is not a whole number. Correct it or leave it out.'],
-    [{}, { API_PORT: '65536' }, 'API_PORT: found "65536" that is not a port from 0 to 65535. Correct it or leave it out.'],
-    [{}, { LOG_LEVEL: 'loud' }, 'LOG_LEVEL: found "loud" that is not error, warn, info or debug. Correct it or leave it out.'],
-    [{ maxRejectRate: '2' }, {}, '--max-reject-rate: found "2" that is not a share from 0 to 1. Correct it or leave it out.'],
-    [{ lockWait: 'soon' }, {}, '--lock-wait: found "soon" that is not a duration such as 30s, 5m or 1h. Correct it or leave it out.'],
-    [{}, { DATABASE_URL: 'mysql://u:secret@h/d' }, 'DATABASE_URL: found a value that is not postgresql://user:password@host:port/database. Correct it or leave it out.'],
+    [
+      {},
+      { API_PORT: '65536' },
+      'API_PORT: found "65536" that is not a port from 0 to 65535. Correct it or leave it out.',
+    ],
+    [
+      {},
+      { LOG_LEVEL: 'loud' },
+      'LOG_LEVEL: found "loud" that is not error, warn, info or debug. Correct it or leave it out.',
+    ],
+    [
+      { maxRejectRate: '2' },
+      {},
+      '--max-reject-rate: found "2" that is not a share from 0 to 1. Correct it or leave it out.',
+    ],
+    [
+      { lockWait: 'soon' },
+      {},
+      '--lock-wait: found "soon" that is not a duration such as 30s, 5m or 1h. Correct it or leave it out.',
+    ],
+    [
+      {},
+      { DATABASE_URL: 'mysql://u:secret@h/d' },
+      'DATABASE_URL: found a value that is not postgresql://user:password@host:port/database. Correct it or leave it out.',
+    ],
   ])('a bad value is an error that names it: %j %j', (flags, environment, message) => {
     expect(() => resolveConfig(flags, environment, {})).toThrow(expect.objectContaining({ kind: 'usage', message }));
   });
@@ -48,7 +68,9 @@ describe('configuration (CONTRACT.md section 5)', () => {
   });
 
   it('a connection string with a socket folder is accepted', () => {
-    expect(resolveConfig({ databaseUrl: 'postgresql://u:p@/db?host=%2Fvar%2Frun' }, {}, {}).databaseUrl).toContain('/db');
+    expect(resolveConfig({ databaseUrl: 'postgresql://u:p@/db?host=%2Fvar%2Frun' }, {}, {}).databaseUrl).toContain(
+      '/db',
+    );
   });
 
   it('no environment variable is declared twice', () => {

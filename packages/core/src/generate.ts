@@ -111,13 +111,7 @@ const MAX_EARLIER = 1000;
 /** Share of the duplicates that have another amount than the first occurrence. */
 const CONFLICTING = 0.1;
 
-function nextLine(
-  random: Random,
-  options: GenerateOptions,
-  midnight: number,
-  index: number,
-  earlier: Row[],
-): string {
+function nextLine(random: Random, options: GenerateOptions, midnight: number, index: number, earlier: Row[]): string {
   if (earlier.length > 0 && random.share() < options.duplicates) {
     const repeated = random.oneOf(earlier);
     return line(random.share() < CONFLICTING ? { ...repeated, amount: '1.00' } : repeated);

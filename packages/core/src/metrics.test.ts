@@ -16,7 +16,9 @@ const json = (answers: Partial<Answers>) =>
 describe('JSON of each metric (CONTRACT.md section 3)', () => {
   it('top-merchant: two decimals, exact also above 2^53 kobo, any merchant_id', () => {
     const topMerchant = { merchantId: 'A "B"\n', totalVolume: '199999999999999999.80' };
-    expect(json({ topMerchant })['top-merchant']).toBe('{"merchant_id":"A \\"B\\"\\n","total_volume":199999999999999999.80}');
+    expect(json({ topMerchant })['top-merchant']).toBe(
+      '{"merchant_id":"A \\"B\\"\\n","total_volume":199999999999999999.80}',
+    );
   });
 
   it('monthly-active-merchants, product-adoption and failure-rates keep their order', () => {
@@ -58,7 +60,9 @@ describe('JSON of each metric (CONTRACT.md section 3)', () => {
 
 describe('failureRates', () => {
   const rates = (...counts: [product: string, failed: number, succeeded: number][]) =>
-    failureRates(counts.map(([product, failed, succeeded]) => ({ product, failed: BigInt(failed), succeeded: BigInt(succeeded) })));
+    failureRates(
+      counts.map(([product, failed, succeeded]) => ({ product, failed: BigInt(failed), succeeded: BigInt(succeeded) })),
+    );
 
   it('rounds half up to one decimal', () => {
     expect(rates(['A', 1, 1999], ['B', 1, 2000], ['C', 1, 7], ['D', 0, 5], ['E', 3, 0])).toEqual([
@@ -71,7 +75,9 @@ describe('failureRates', () => {
   });
 
   it('orders by the unrounded rate, then by product, and leaves out products with only PENDING', () => {
-    expect(rates(['B', 500, 9500], ['A', 50, 950], ['C', 501, 9499], ['D', 0, 0]).map(({ product }) => product)).toEqual(['C', 'A', 'B']);
+    expect(
+      rates(['B', 500, 9500], ['A', 50, 950], ['C', 501, 9499], ['D', 0, 0]).map(({ product }) => product),
+    ).toEqual(['C', 'A', 'B']);
   });
 
   it('orders rates that a float cannot tell apart', () => {
@@ -85,12 +91,16 @@ describe('failureRates', () => {
 
   it('is within half a tenth of the true rate', () => {
     fc.assert(
-      fc.property(fc.bigInt({ min: 0n, max: 10n ** 12n }), fc.bigInt({ min: 1n, max: 10n ** 12n }), (failed, succeeded) => {
-        const [rate] = failureRates([{ product: 'A', failed, succeeded }]);
-        const tenths = BigInt((rate as { failureRate: string }).failureRate.replace('.', ''));
-        const error = failed * 1000n - tenths * (failed + succeeded);
-        expect(2n * error < failed + succeeded && 2n * error >= -(failed + succeeded)).toBe(true);
-      }),
+      fc.property(
+        fc.bigInt({ min: 0n, max: 10n ** 12n }),
+        fc.bigInt({ min: 1n, max: 10n ** 12n }),
+        (failed, succeeded) => {
+          const [rate] = failureRates([{ product: 'A', failed, succeeded }]);
+          const tenths = BigInt((rate as { failureRate: string }).failureRate.replace('.', ''));
+          const error = failed * 1000n - tenths * (failed + succeeded);
+          expect(2n * error < failed + succeeded && 2n * error >= -(failed + succeeded)).toBe(true);
+        },
+      ),
     );
   });
 });

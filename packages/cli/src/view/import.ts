@@ -97,9 +97,7 @@ function describeCounts(counts: Counts): string {
   const conflicts = counts.conflict === 0 ? '' : ` (${withSeparators(counts.conflict)} with other content)`;
   const reasons = counts.rejected === 0 ? '' : ` (${listCounts(counts.rejectedByReason)})`;
   const coerced =
-    counts.coerced === 0
-      ? ''
-      : `; ${withSeparators(counts.coerced)} coerced (${listCounts(counts.coercedByColumn)})`;
+    counts.coerced === 0 ? '' : `; ${withSeparators(counts.coerced)} coerced (${listCounts(counts.coercedByColumn)})`;
   return (
     `${withSeparators(counts.read)} rows = ${withSeparators(counts.accepted)} accepted` +
     ` + ${withSeparators(counts.duplicate)} duplicate${conflicts} + ${withSeparators(counts.rejected)} rejected${reasons}${coerced}`

@@ -13,7 +13,7 @@ export function renderStatus(status: Status, place: string): string {
     `Rows           ${withSeparators(rows.read)} read = ${withSeparators(rows.accepted)} accepted + ${withSeparators(rows.duplicate)} duplicate + ${withSeparators(rows.rejected)} rejected`,
     `Rejects        ${rows.rejected === 0 ? 'none' : listCounts(status.rejectedByReason)}`,
     `Conflicts      ${withSeparators(rows.conflict)}`,
-    `Coerced        ${withSeparators(rows.coerced)} values`,
+    `Coerced        ${withSeparators(rows.coerced)}`,
     lastRun === null
       ? 'Last run       none'
       : `Last run       ${lastRun.outcome}, started ${lastRun.startedAt}${lastRun.finishedAt === null ? '' : `, finished ${lastRun.finishedAt}`}`,

@@ -1,6 +1,16 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -36,7 +46,8 @@ async function letGo(holder: ChildProcess): Promise<void> {
   await once(holder, 'exit');
 }
 
-const serverPid = (home: string) => Number.parseInt(readFileSync(join(home, 'cluster', 'data', 'postmaster.pid'), 'utf8'), 10);
+const serverPid = (home: string) =>
+  Number.parseInt(readFileSync(join(home, 'cluster', 'data', 'postmaster.pid'), 'utf8'), 10);
 
 /** A process whose parent has gone may stay as a zombie where nobody reaps it. */
 function stateOf(pid: number): string {
@@ -100,7 +111,9 @@ describe('the embedded PostgreSQL', () => {
     expect(password).toMatch(/^[\w-]{32}$/);
     const { uid } = statSync(join(home, 'cluster', 'data'));
     expect(uid).not.toBe(0);
-    expect(execFileSync('ps', ['-o', 'args=', '-p', String(serverPid(home))], { encoding: 'utf8' })).not.toContain(password);
+    expect(execFileSync('ps', ['-o', 'args=', '-p', String(serverPid(home))], { encoding: 'utf8' })).not.toContain(
+      password,
+    );
     await expect(queryIt(lease.url.replace(password, 'wrong'), 'SELECT 1')).rejects.toThrow('28P01');
     await lease.release();
   });
@@ -109,8 +122,13 @@ describe('the embedded PostgreSQL', () => {
     const home = createHome();
     const lease = await joinEmbedded(home, 'test');
     const settings = 'fsync full_page_writes wal_level max_wal_senders wal_compression'.split(' ');
-    const rows = await queryIt(lease.url, `SELECT name, setting FROM pg_settings WHERE name IN (${settings.map((name) => `'${name}'`).join(', ')})`);
-    expect(Object.fromEntries((rows as { name: string; setting: string }[]).map(({ name, setting }) => [name, setting]))).toEqual({
+    const rows = await queryIt(
+      lease.url,
+      `SELECT name, setting FROM pg_settings WHERE name IN (${settings.map((name) => `'${name}'`).join(', ')})`,
+    );
+    expect(
+      Object.fromEntries((rows as { name: string; setting: string }[]).map(({ name, setting }) => [name, setting])),
+    ).toEqual({
       fsync: 'on',
       full_page_writes: 'on',
       wal_level: 'minimal',
@@ -123,7 +141,8 @@ describe('the embedded PostgreSQL', () => {
   it('is out of reach of the signals of our terminal', async () => {
     const home = createHome();
     const lease = await joinEmbedded(home, 'test', NO_SYNC);
-    const groupOf = (pid: number) => execFileSync('ps', ['-o', 'pgid=', '-p', String(pid)], { encoding: 'utf8' }).trim();
+    const groupOf = (pid: number) =>
+      execFileSync('ps', ['-o', 'pgid=', '-p', String(pid)], { encoding: 'utf8' }).trim();
     expect(groupOf(serverPid(home))).not.toBe(groupOf(process.pid));
     await lease.release();
   });
@@ -158,7 +177,14 @@ describe('the embedded PostgreSQL', () => {
     const home = createHome();
     const database = await openDatabase(undefined, home, 'test');
     await killServer(home);
-    await expect.poll(() => database.connect('test').then((client) => client.end(), () => 'not yet')).toBeUndefined();
+    await expect
+      .poll(() =>
+        database.connect('test').then(
+          (client) => client.end(),
+          () => 'not yet',
+        ),
+      )
+      .toBeUndefined();
     const client = await database.connect('test');
     expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
     await client.end();
@@ -176,7 +202,10 @@ describe('the embedded PostgreSQL', () => {
       stranger.kill();
     });
     const pidFile = join(home, 'cluster', 'data', 'postmaster.pid');
-    writeFileSync(pidFile, `${stranger.pid}\n${join(home, 'cluster', 'data')}\n0\n5432\n${join(home, 'run')}\n\n  0 0\nready\n`);
+    writeFileSync(
+      pidFile,
+      `${stranger.pid}\n${join(home, 'cluster', 'data')}\n0\n5432\n${join(home, 'run')}\n\n  0 0\nready\n`,
+    );
     const lease = await joinEmbedded(home, 'test', NO_SYNC);
     expect(serverPid(home)).not.toBe(stranger.pid);
     await lease.release();
@@ -219,14 +248,18 @@ describe('what is wrong is said', () => {
     writeFileSync(join(home, 'file'), '');
     await expect(joinEmbedded(join(home, 'file'), 'test')).rejects.toMatchObject({
       kind: 'database',
-      message: expect.stringMatching(/cannot be used: EEXIST.*choose another folder with MONIEPOINT_HOME, or set DATABASE_URL/),
+      message: expect.stringMatching(
+        /cannot be used: EEXIST.*choose another folder with MONIEPOINT_HOME, or set DATABASE_URL/,
+      ),
     });
   });
 
   it('a path too long for a socket', async () => {
     await expect(joinEmbedded(join(tmpdir(), 'x'.repeat(100)), 'test')).rejects.toMatchObject({
       kind: 'database',
-      message: expect.stringMatching(/its socket path has 1\d\d bytes, the system allows 103\. Choose a shorter folder\.$/),
+      message: expect.stringMatching(
+        /its socket path has 1\d\d bytes, the system allows 103\. Choose a shorter folder\.$/,
+      ),
     });
   });
 
@@ -243,7 +276,9 @@ describe('what is wrong is said', () => {
     const home = createHome();
     await expect(joinEmbedded(home, 'test', { shared_buffers: 'much' })).rejects.toMatchObject({
       kind: 'database',
-      message: expect.stringMatching(/did not start\. The end of .*postgresql\.log says:\n.*invalid value for parameter "shared_buffers"/s),
+      message: expect.stringMatching(
+        /did not start\. The end of .*postgresql\.log says: .*invalid value for parameter "shared_buffers"/,
+      ),
     });
   });
 });

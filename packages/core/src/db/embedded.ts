@@ -476,7 +476,7 @@ async function explainFailedStart(layout: Layout, logOffset: number): Promise<vo
   if (lines.some((line) => line.includes(` ${LOCK_FILE_EXISTS} `))) return;
   throw new MoniepointError(
     'database',
-    `The embedded PostgreSQL in ${layout.root} did not start. The end of ${layout.log} says:\n${lines.slice(-5).join('\n')}`,
+    `The embedded PostgreSQL in ${layout.root} did not start. The end of ${layout.log} says: ${lines.slice(-5).join(' / ')}`,
   );
 }
 

@@ -9,7 +9,12 @@ describe('migrate', () => {
     const applied = await Promise.all(clients.map((client) => migrate(client)));
     await Promise.all(clients.map((client) => client.end()));
     expect(applied.flat()).toEqual(['0000_foundation']);
-    expect(await query(database, "SELECT event_type FROM event_type WHERE event_type_key BETWEEN 1 AND 3 ORDER BY event_type_key")).toEqual([
+    expect(
+      await query(
+        database,
+        'SELECT event_type FROM event_type WHERE event_type_key BETWEEN 1 AND 3 ORDER BY event_type_key',
+      ),
+    ).toEqual([
       { event_type: 'DOCUMENT_SUBMITTED' },
       { event_type: 'VERIFICATION_COMPLETED' },
       { event_type: 'TIER_UPGRADE' },
@@ -27,7 +32,10 @@ describe('migrate', () => {
     await query(database, "INSERT INTO schema_migration (hash, created_at) VALUES ('newer', 99999999999999)");
     const before = await query(database, 'SELECT * FROM schema_migration ORDER BY id');
     const client = await database.connect('test');
-    const refusal = { kind: 'database', message: expect.stringMatching(/^The database's schema is newer .*left as it is/) };
+    const refusal = {
+      kind: 'database',
+      message: expect.stringMatching(/^The database's schema is newer .*left as it is/),
+    };
     await expect(migrate(client)).rejects.toMatchObject(refusal);
     await expect(refuseNewerSchema(client)).rejects.toMatchObject(refusal);
     await client.end();

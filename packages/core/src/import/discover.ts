@@ -33,7 +33,7 @@ export function isActivityFileName(name: string): boolean {
  * Turns the paths of the command line into files: a directory gives its activity files, a file is taken whatever its
  * name. A path that is named twice counts once.
  *
- * @throws MoniepointError `failed` when a path does not exist or cannot be read
+ * @throws MoniepointError `failed` when a path does not exist or cannot be read, or when there is no file at all
  */
 export async function discover(paths: readonly string[]): Promise<Discovery> {
   const files = new Map<string, SourceFile>();
@@ -51,6 +51,12 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
       if (isActivityFileName(name)) files.set(path, { path, name, sizeBytes: await sizeOf(path) });
       else ignored.push(path);
     }
+  }
+  if (files.size === 0) {
+    throw new MoniepointError(
+      'failed',
+      `${paths.join(', ')}: no activity files there, ${ignored.length} other ignored. Expected activities_YYYYMMDD.csv or .csv.gz; correct the path, or name the files.`,
+    );
   }
   const inNameOrder = [...files.values()].sort((a, b) => compare(a.name, b.name) || compare(a.path, b.path));
   return { files: inNameOrder, ignored: ignored.sort(compare) };

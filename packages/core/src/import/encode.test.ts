@@ -11,7 +11,9 @@ import { createStaging, STAGING_COPY, settle } from './settle.ts';
 const YEAR_1_US = -62_135_596_800_000_000n;
 const YEAR_10000_US = 253_402_300_800_000_000n;
 
-const text = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }).filter((value) => !value.includes('\0') && value.isWellFormed());
+const text = fc
+  .string({ unit: 'grapheme', minLength: 1, maxLength: 20 })
+  .filter((value) => !value.includes('\0') && value.isWellFormed());
 const activity = fc.record({
   eventId: fc.uuid().map((id) => id.replaceAll('-', '')),
   merchantId: text,
@@ -30,45 +32,52 @@ it('what is encoded and copied is what SQL reads back, for any row', async () =>
   await createStaging(client);
   let fileId = 0;
   await fc.assert(
-    fc.asyncProperty(fc.uniqueArray(activity, { selector: ({ eventId }) => eventId, minLength: 1, maxLength: 30 }), async (activities) => {
-      fileId += 1;
-      const dictionaries = await loadDictionaries(client);
-      const rows = Buffer.alloc(activities.length * ROW_BYTES);
-      let length = 0;
-      activities.forEach((one, index) => {
-        length = encodeRow(rows, length, one, keysOf(dictionaries, one), fileId, index + 2);
-      });
-      expect(length).toBe(rows.length);
+    fc.asyncProperty(
+      fc.uniqueArray(activity, { selector: ({ eventId }) => eventId, minLength: 1, maxLength: 30 }),
+      async (activities) => {
+        fileId += 1;
+        const dictionaries = await loadDictionaries(client);
+        const rows = Buffer.alloc(activities.length * ROW_BYTES);
+        let length = 0;
+        activities.forEach((one, index) => {
+          length = encodeRow(rows, length, one, keysOf(dictionaries, one), fileId, index + 2);
+        });
+        expect(length).toBe(rows.length);
 
-      await client.query('BEGIN');
-      const copy = copyInto(client, STAGING_COPY);
-      await copy.write(rows);
-      await copy.pause();
-      await saveDictionaries(client, dictionaries);
-      expect(await settle(client, fileId, activities.length)).toEqual({ accepted: activities.length, duplicate: 0, conflict: 0 });
-      const stored = await client.query(
-        `SELECT replace(event_id::text, '-', '') AS id, merchant_id, (extract(epoch FROM event_timestamp) * 1000000)::bigint::text AS us,
+        await client.query('BEGIN');
+        const copy = copyInto(client, STAGING_COPY);
+        await copy.write(rows);
+        await copy.pause();
+        await saveDictionaries(client, dictionaries);
+        expect(await settle(client, fileId, activities.length)).toEqual({
+          accepted: activities.length,
+          duplicate: 0,
+          conflict: 0,
+        });
+        const stored = await client.query(
+          `SELECT replace(event_id::text, '-', '') AS id, merchant_id, (extract(epoch FROM event_timestamp) * 1000000)::bigint::text AS us,
                 product, event_type, amount::text, status, channel, region, merchant_tier, file_id
            FROM activity
           ORDER BY event_id`,
-      );
-      await client.query('ROLLBACK');
+        );
+        await client.query('ROLLBACK');
 
-      const expected = activities.map((one) => ({
-        id: one.eventId,
-        merchant_id: one.merchantId,
-        us: String(one.eventTimestamp),
-        product: PRODUCTS[one.product - 1],
-        event_type: one.eventType,
-        amount: formatNaira(one.amountKobo),
-        status: STATUSES[one.status - 1],
-        channel: CHANNELS[one.channel - 1] ?? null,
-        region: one.region || null,
-        merchant_tier: MERCHANT_TIERS[one.merchantTier - 1] ?? null,
-        file_id: fileId,
-      }));
-      expect(stored.rows).toEqual(expected.sort((a, b) => (a.id < b.id ? -1 : 1)));
-    }),
+        const expected = activities.map((one) => ({
+          id: one.eventId,
+          merchant_id: one.merchantId,
+          us: String(one.eventTimestamp),
+          product: PRODUCTS[one.product - 1],
+          event_type: one.eventType,
+          amount: formatNaira(one.amountKobo),
+          status: STATUSES[one.status - 1],
+          channel: CHANNELS[one.channel - 1] ?? null,
+          region: one.region || null,
+          merchant_tier: MERCHANT_TIERS[one.merchantTier - 1] ?? null,
+          file_id: fileId,
+        }));
+        expect(stored.rows).toEqual(expected.sort((a, b) => (a.id < b.id ? -1 : 1)));
+      },
+    ),
     { numRuns: 50 },
   );
   await client.end();

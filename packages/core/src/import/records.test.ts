@@ -31,24 +31,110 @@ describe('records of a file, at any chunk boundary', () => {
     ['nothing', '', []],
     ['one_line', 'a,b\n', [['plain', 'a,b', 1]]],
     ['no_final_newline', 'a,b', [['plain', 'a,b', 1]]],
-    ['crlf', 'a\r\nb\r\n', [['plain', 'a', 1], ['plain', 'b', 2]]],
+    [
+      'crlf',
+      'a\r\nb\r\n',
+      [
+        ['plain', 'a', 1],
+        ['plain', 'b', 2],
+      ],
+    ],
     ['lone_cr_is_content', 'a\rb\n', [['plain', 'a\rb', 1]]],
-    ['blank_lines_count_as_lines', '\n\r\na\n', [['plain', '', 1], ['plain', '', 2], ['plain', 'a', 3]]],
+    [
+      'blank_lines_count_as_lines',
+      '\n\r\na\n',
+      [
+        ['plain', '', 1],
+        ['plain', '', 2],
+        ['plain', 'a', 3],
+      ],
+    ],
     ['quoted_comma', '"a,b",c\n', [['quoted', '"a,b",c', 1]]],
-    ['quoted_newline', '"a\nb",c\nd\n', [['quoted', '"a\nb",c', 1], ['plain', 'd', 3]]],
-    ['quoted_crlf', '"a\r\nb"\r\nd', [['quoted', '"a\r\nb"', 1], ['plain', 'd', 3]]],
+    [
+      'quoted_newline',
+      '"a\nb",c\nd\n',
+      [
+        ['quoted', '"a\nb",c', 1],
+        ['plain', 'd', 3],
+      ],
+    ],
+    [
+      'quoted_crlf',
+      '"a\r\nb"\r\nd',
+      [
+        ['quoted', '"a\r\nb"', 1],
+        ['plain', 'd', 3],
+      ],
+    ],
     ['doubled_quote', '"a""b"\n', [['quoted', '"a""b"', 1]]],
     ['doubled_quotes_only', '"""",""\n', [['quoted', '"""",""', 1]]],
     ['quoted_last_without_newline', 'a,"b"', [['quoted', 'a,"b"', 1]]],
     ['quoted_last_with_cr_at_end', 'a,"b"\r', [['quoted', 'a,"b"', 1]]],
-    ['stray_quote_in_field', 'a"b\nc\n', [['malformed', 'a"b', 1], ['plain', 'c', 2]]],
-    ['space_before_quote', 'a, "b"\nc\n', [['malformed', 'a, "b"', 1], ['plain', 'c', 2]]],
-    ['text_after_closing_quote', '"a"b,c\nd\n', [['malformed', '"a"b,c', 1], ['plain', 'd', 2]]],
-    ['cr_after_closing_quote', '"a"\rb\nd\n', [['malformed', '"a"\rb', 1], ['plain', 'd', 2]]],
-    ['unclosed_costs_its_line', 'a,"b\nc\nd\n', [['malformed', 'a,"b', 1], ['plain', 'c', 2], ['plain', 'd', 3]]],
-    ['unclosed_before_a_quoted_neighbour', 'a,"b\nc,"d"\n', [['malformed', 'a,"b', 1], ['quoted', 'c,"d"', 2]]],
-    ['unclosed_in_the_second_line_of_a_record', '"a\nb","c\nd\n', [['malformed', '"a\nb","c', 1], ['plain', 'd', 3]]],
-    ['unclosed_at_the_end', 'a\n"b', [['plain', 'a', 1], ['malformed', '"b', 2]]],
+    [
+      'stray_quote_in_field',
+      'a"b\nc\n',
+      [
+        ['malformed', 'a"b', 1],
+        ['plain', 'c', 2],
+      ],
+    ],
+    [
+      'space_before_quote',
+      'a, "b"\nc\n',
+      [
+        ['malformed', 'a, "b"', 1],
+        ['plain', 'c', 2],
+      ],
+    ],
+    [
+      'text_after_closing_quote',
+      '"a"b,c\nd\n',
+      [
+        ['malformed', '"a"b,c', 1],
+        ['plain', 'd', 2],
+      ],
+    ],
+    [
+      'cr_after_closing_quote',
+      '"a"\rb\nd\n',
+      [
+        ['malformed', '"a"\rb', 1],
+        ['plain', 'd', 2],
+      ],
+    ],
+    [
+      'unclosed_costs_its_line',
+      'a,"b\nc\nd\n',
+      [
+        ['malformed', 'a,"b', 1],
+        ['plain', 'c', 2],
+        ['plain', 'd', 3],
+      ],
+    ],
+    [
+      'unclosed_before_a_quoted_neighbour',
+      'a,"b\nc,"d"\n',
+      [
+        ['malformed', 'a,"b', 1],
+        ['quoted', 'c,"d"', 2],
+      ],
+    ],
+    [
+      'unclosed_in_the_second_line_of_a_record',
+      '"a\nb","c\nd\n',
+      [
+        ['malformed', '"a\nb","c', 1],
+        ['plain', 'd', 3],
+      ],
+    ],
+    [
+      'unclosed_at_the_end',
+      'a\n"b',
+      [
+        ['plain', 'a', 1],
+        ['malformed', '"b', 2],
+      ],
+    ],
     ['quote_alone', '"', [['malformed', '"', 1]]],
   ];
   it.each(corpus)('%s', (_, file, cuts) => {
@@ -58,16 +144,49 @@ describe('records of a file, at any chunk boundary', () => {
 
   const summary = (cuts: readonly Cut[]) => cuts.map(([kind, content, line]) => [kind, content.length, line]);
   const large: [name: string, file: string, cuts: [string, number, number][]][] = [
-    ['record_of_1_mib', `${x(MAX_RECORD_BYTES)}\na\n`, [['plain', MAX_RECORD_BYTES, 1], ['plain', 1, 2]]],
-    ['record_over_1_mib', `${x(MAX_RECORD_BYTES + 1)}\na\n`, [['too_long', 65_536, 1], ['plain', 1, 2]]],
-    ['record_far_over_1_mib', `${x(5 * MAX_RECORD_BYTES)}\na`, [['too_long', 65_536, 1], ['plain', 1, 2]]],
+    [
+      'record_of_1_mib',
+      `${x(MAX_RECORD_BYTES)}\na\n`,
+      [
+        ['plain', MAX_RECORD_BYTES, 1],
+        ['plain', 1, 2],
+      ],
+    ],
+    [
+      'record_over_1_mib',
+      `${x(MAX_RECORD_BYTES + 1)}\na\n`,
+      [
+        ['too_long', 65_536, 1],
+        ['plain', 1, 2],
+      ],
+    ],
+    [
+      'record_far_over_1_mib',
+      `${x(5 * MAX_RECORD_BYTES)}\na`,
+      [
+        ['too_long', 65_536, 1],
+        ['plain', 1, 2],
+      ],
+    ],
     ['record_over_1_mib_at_the_end', x(MAX_RECORD_BYTES + 1), [['too_long', 65_536, 1]]],
     ['quoted_field_of_64_kib', `"${x(MAX_QUOTED_BYTES - 1)}",b\n`, [['quoted', MAX_QUOTED_BYTES + 3, 1]]],
-    ['quoted_field_over_64_kib', `"${x(MAX_QUOTED_BYTES)}",b\na\n`, [['malformed', MAX_QUOTED_BYTES + 4, 1], ['plain', 1, 2]]],
-    ['unclosed_with_64_kib_of_lines_behind', `"a\n${'b\n'.repeat(50_000)}`, [['malformed', 2, 1], ...Array.from({ length: 50_000 }, (_, n): [string, number, number] => ['plain', 1, n + 2])]],
+    [
+      'quoted_field_over_64_kib',
+      `"${x(MAX_QUOTED_BYTES)}",b\na\n`,
+      [
+        ['malformed', MAX_QUOTED_BYTES + 4, 1],
+        ['plain', 1, 2],
+      ],
+    ],
+    [
+      'unclosed_with_64_kib_of_lines_behind',
+      `"a\n${'b\n'.repeat(50_000)}`,
+      [['malformed', 2, 1], ...Array.from({ length: 50_000 }, (_, n): [string, number, number] => ['plain', 1, n + 2])],
+    ],
   ];
   it.each(large)('%s', (_, file, cuts) => {
-    for (const sizes of [[Number.MAX_SAFE_INTEGER], [65_536], [100_000], [1_048_577]]) expect(summary(cut(file, sizes))).toEqual(cuts);
+    for (const sizes of [[Number.MAX_SAFE_INTEGER], [65_536], [100_000], [1_048_577]])
+      expect(summary(cut(file, sizes))).toEqual(cuts);
   });
 
   it('a record of many quoted fields that passes 1 MiB ends with the line on which it does', () => {
@@ -110,7 +229,9 @@ describe('properties', () => {
   });
 
   it('what csv-parse writes as well-formed is cut as csv-parse reads it', () => {
-    const field = fc.array(fc.constantFrom('"', ',', '\n', '\r\n', 'a', 'é', ' '), { maxLength: 8 }).map((parts) => parts.join(''));
+    const field = fc
+      .array(fc.constantFrom('"', ',', '\n', '\r\n', 'a', 'é', ' '), { maxLength: 8 })
+      .map((parts) => parts.join(''));
     const table = fc.array(fc.array(field, { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 6 });
     fc.assert(
       fc.property(table, (rows) => {

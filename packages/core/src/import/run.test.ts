@@ -56,7 +56,13 @@ describe('input files (CONTRACT.md section 1)', () => {
   it('a directory gives its activity files in name order, and lists the rest as ignored', async () => {
     const database = await createDatabase();
     const folder = createFolder();
-    for (const name of ['activities_20240102.csv', 'activities_20240101.csv', 'activities_20240230.csv', 'notes.txt', 'activities_20240103.CSV']) {
+    for (const name of [
+      'activities_20240102.csv',
+      'activities_20240101.csv',
+      'activities_20240230.csv',
+      'notes.txt',
+      'activities_20240103.CSV',
+    ]) {
       writeActivities(folder, name, [row({ event_id: eventId(name.length + Number(name[18] ?? 0)) })]);
     }
     mkdirSync(join(folder, 'activities_20240104'));
@@ -91,8 +97,24 @@ describe('input files (CONTRACT.md section 1)', () => {
   });
 
   it.each([
-    ['columns in another order, other letter case, spaces and unknown columns', ` AMOUNT ,Event_ID,note,${HEADER.split(',').slice(1).filter((c) => c !== 'amount').join(',')}`, `12.50,${eventId(1)},hello,${row().split(',').filter((_, i) => i !== 0 && i !== 5).join(',')}`],
-    ['a quoted header', HEADER.split(',').map((c) => `"${c}"`).join(','), row({ amount: '12.50' })],
+    [
+      'columns in another order, other letter case, spaces and unknown columns',
+      ` AMOUNT ,Event_ID,note,${HEADER.split(',')
+        .slice(1)
+        .filter((c) => c !== 'amount')
+        .join(',')}`,
+      `12.50,${eventId(1)},hello,${row()
+        .split(',')
+        .filter((_, i) => i !== 0 && i !== 5)
+        .join(',')}`,
+    ],
+    [
+      'a quoted header',
+      HEADER.split(',')
+        .map((c) => `"${c}"`)
+        .join(','),
+      row({ amount: '12.50' }),
+    ],
     ['a byte order mark and CRLF', `\ufeff${HEADER}\r`, `${row({ amount: '12.50' })}\r`],
   ])('header with %s', async (_, header, line) => {
     const database = await createDatabase();
@@ -105,7 +127,9 @@ describe('input files (CONTRACT.md section 1)', () => {
       { merchant_id: 'MRC-000001', amount: '12.50', region: 'LAGOS', merchant_tier: 'STARTER' },
     ]);
     const warnings = events.filter(({ type }) => type === 'warning');
-    expect(warnings).toEqual(header.includes('note') ? [{ type: 'warning', message: 'a.csv: unknown columns are ignored: "note"' }] : []);
+    expect(warnings).toEqual(
+      header.includes('note') ? [{ type: 'warning', message: 'a.csv: unknown columns are ignored: "note"' }] : [],
+    );
   });
 
   it.each([
@@ -142,10 +166,15 @@ describe('input files (CONTRACT.md section 1)', () => {
 
   it('quoted commas, newlines and doubled quotes arrive as they were', async () => {
     const database = await createDatabase();
-    const path = writeActivities(createFolder(), 'a.csv', [row({ merchant_id: '"A ""B"", C\nD"' }), row({ event_id: eventId(2) })]);
+    const path = writeActivities(createFolder(), 'a.csv', [
+      row({ merchant_id: '"A ""B"", C\nD"' }),
+      row({ event_id: eventId(2) }),
+    ]);
     const result = await load(database, path);
     expect(result.counts).toMatchObject({ read: 2, accepted: 2 });
-    expect(await query(database, 'SELECT merchant_id FROM activity WHERE event_id = $1', [eventId(1)])).toEqual([{ merchant_id: 'A "B", C\nD' }]);
+    expect(await query(database, 'SELECT merchant_id FROM activity WHERE event_id = $1', [eventId(1)])).toEqual([
+      { merchant_id: 'A "B", C\nD' },
+    ]);
   });
 
   it('a bad row costs none of its neighbours, and is kept with file, line, reason and raw text', async () => {
@@ -161,10 +190,20 @@ describe('input files (CONTRACT.md section 1)', () => {
       ]),
     );
     const result = await load(database, path);
-    expect(result.counts).toMatchObject({ read: 6, accepted: 3, rejected: 3, rejectedByReason: { csv_syntax: 1, encoding: 2 } });
+    expect(result.counts).toMatchObject({
+      read: 6,
+      accepted: 3,
+      rejected: 3,
+      rejectedByReason: { csv_syntax: 1, encoding: 2 },
+    });
     expect(await query(database, 'SELECT line, reason, raw_text, raw_bytes FROM reject ORDER BY line')).toEqual([
       { line: '3', reason: 'csv_syntax', raw_text: broken, raw_bytes: null },
-      { line: '7', reason: 'encoding', raw_text: null, raw_bytes: Buffer.from(`${row({ event_id: eventId(4) })}\xff`, 'latin1') },
+      {
+        line: '7',
+        reason: 'encoding',
+        raw_text: null,
+        raw_bytes: Buffer.from(`${row({ event_id: eventId(4) })}\xff`, 'latin1'),
+      },
       { line: '8', reason: 'encoding', raw_text: null, raw_bytes: Buffer.from(row({ event_id: 'NUL\0' })) },
     ]);
   });
@@ -172,7 +211,9 @@ describe('input files (CONTRACT.md section 1)', () => {
   it('a gzip file is read like the file it holds; a truncated one fails whole', async () => {
     const database = await createDatabase();
     const folder = createFolder();
-    const packed = gzipSync([HEADER, ...Array.from({ length: 5000 }, (_, n) => row({ event_id: eventId(n) }))].join('\n'));
+    const packed = gzipSync(
+      [HEADER, ...Array.from({ length: 5000 }, (_, n) => row({ event_id: eventId(n) }))].join('\n'),
+    );
     writeFileSync(join(folder, 'activities_20240101.csv.gz'), packed);
     writeFileSync(join(folder, 'activities_20240102.csv.gz'), packed.subarray(0, packed.length - 20));
     const result = await load(database, folder);
@@ -222,7 +263,11 @@ describe('rules per row in the database (CONTRACT.md section 2)', () => {
       row({ event_id: eventId(2), channel: '', merchant_tier: ' ', region: '' }),
     ]);
     const result = await load(database, path);
-    expect(result.counts).toMatchObject({ accepted: 2, coerced: 3, coercedByColumn: { channel: 1, merchant_tier: 1, region: 1 } });
+    expect(result.counts).toMatchObject({
+      accepted: 2,
+      coerced: 3,
+      coercedByColumn: { channel: 1, merchant_tier: 1, region: 1 },
+    });
     const stored = await query(database, 'SELECT channel, merchant_tier, region FROM activity');
     expect(stored).toEqual(Array(2).fill({ channel: null, merchant_tier: null, region: null }));
     expect(await query(database, 'SELECT line, column_name, raw_text FROM coercion ORDER BY column_name')).toEqual([
@@ -240,7 +285,12 @@ describe('rules per row in the database (CONTRACT.md section 2)', () => {
       row({ event_id: eventId(3), channel: '' }),
     ]);
     const result = await load(database, path, { strict: true });
-    expect(result.counts).toMatchObject({ accepted: 1, rejected: 2, coerced: 0, rejectedByReason: { amount: 1, merchant_tier: 1 } });
+    expect(result.counts).toMatchObject({
+      accepted: 1,
+      rejected: 2,
+      coerced: 0,
+      rejectedByReason: { amount: 1, merchant_tier: 1 },
+    });
   });
 
   it('the first valid occurrence of an event wins, in name order and then line order; others are duplicate or conflict', async () => {
@@ -258,7 +308,10 @@ describe('rules per row in the database (CONTRACT.md section 2)', () => {
       { read: 4, accepted: 1, duplicate: 2, conflict: 1, rejected: 1 },
       { read: 2, accepted: 1, duplicate: 1, conflict: 1, rejected: 0 },
     ]);
-    expect(await query(database, 'SELECT amount::text FROM activity ORDER BY event_id')).toEqual([{ amount: '1.00' }, { amount: '100.00' }]);
+    expect(await query(database, 'SELECT amount::text FROM activity ORDER BY event_id')).toEqual([
+      { amount: '1.00' },
+      { amount: '100.00' },
+    ]);
     expect(await query(database, 'SELECT line, is_conflict FROM duplicate ORDER BY file_id, line')).toEqual([
       { line: '4', is_conflict: false },
       { line: '5', is_conflict: true },
@@ -274,16 +327,22 @@ describe('rules per row in the database (CONTRACT.md section 2)', () => {
     ]).flat();
     const result = await load(database, writeActivities(createFolder(), 'a.csv', rows));
     expect(result.counts).toMatchObject({ read: 20_100, accepted: 10_050, rejected: 10_050, coerced: 10_050 });
-    expect(await query(database, 'SELECT (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM coercion) AS coercions')).toEqual([
-      { rejects: '10000', coercions: '10000' },
-    ]);
+    expect(
+      await query(
+        database,
+        'SELECT (SELECT count(*) FROM reject) AS rejects, (SELECT count(*) FROM coercion) AS coercions',
+      ),
+    ).toEqual([{ rejects: '10000', coercions: '10000' }]);
   });
 
   it('sums stay exact where bigint and floats would fail', async () => {
     const database = await createDatabase();
     const rows = Array.from({ length: 20 }, (_, n) => row({ event_id: eventId(n), amount: '9999999999999999.99' }));
     const result = await load(database, writeActivities(createFolder(), 'a.csv', rows));
-    expect(result.snapshot?.answers.topMerchant).toEqual({ merchantId: 'MRC-000001', totalVolume: '199999999999999999.80' });
+    expect(result.snapshot?.answers.topMerchant).toEqual({
+      merchantId: 'MRC-000001',
+      totalVolume: '199999999999999999.80',
+    });
   });
 });
 
@@ -303,14 +362,24 @@ describe('reloads (CONTRACT.md section 4)', () => {
 
   it('--force reads an unchanged file and still adds nothing', async () => {
     const database = await createDatabase();
-    const path = writeActivities(createFolder(), 'a.csv', [row(), row({ event_id: eventId(2) }), row({ event_id: 'x' })]);
+    const path = writeActivities(createFolder(), 'a.csv', [
+      row(),
+      row({ event_id: eventId(2) }),
+      row({ event_id: 'x' }),
+    ]);
     const first = await load(database, path);
     const forced = await load(database, path, { isForced: true });
-    expect(fileOf(forced)).toMatchObject({ status: 'unchanged', counts: { read: 3, accepted: 0, duplicate: 2, rejected: 1 } });
+    expect(fileOf(forced)).toMatchObject({
+      status: 'unchanged',
+      counts: { read: 3, accepted: 0, duplicate: 2, rejected: 1 },
+    });
     expect(forced.snapshot).toEqual(first.snapshot);
-    expect(await query(database, 'SELECT (SELECT count(*) FROM ledger) AS files, (SELECT count(*) FROM duplicate) AS duplicates')).toEqual([
-      { files: '1', duplicates: '0' },
-    ]);
+    expect(
+      await query(
+        database,
+        'SELECT (SELECT count(*) FROM ledger) AS files, (SELECT count(*) FROM duplicate) AS duplicates',
+      ),
+    ).toEqual([{ files: '1', duplicates: '0' }]);
   });
 
   it('a file that was only touched, or moved with its folder, is known by its content', async () => {
@@ -339,7 +408,10 @@ describe('reloads (CONTRACT.md section 4)', () => {
     expect(second.files.map(({ status }) => status)).toEqual(['failed', 'loaded']);
     expect(fileOf(second).error).toContain('its content changed since it was loaded');
     expect(second.snapshot?.dataVersion).toBe(Number(first.snapshot?.dataVersion) + 1);
-    expect(await query(database, 'SELECT event_id FROM event ORDER BY 1')).toEqual([{ event_id: eventId(1) }, { event_id: eventId(3) }]);
+    expect(await query(database, 'SELECT event_id FROM event ORDER BY 1')).toEqual([
+      { event_id: eventId(1) },
+      { event_id: eventId(3) },
+    ]);
   });
 
   it.each([
@@ -348,14 +420,18 @@ describe('reloads (CONTRACT.md section 4)', () => {
   ])('%s rolls the file back that passes it, and no other', async (_, limit, message) => {
     const database = await createDatabase();
     const folder = createFolder();
-    writeActivities(folder, 'activities_20240101.csv', [row({ merchant_id: 'NEW' }), row({ event_id: 'x' }), row({ event_id: 'y' })]);
+    writeActivities(folder, 'activities_20240101.csv', [
+      row({ merchant_id: 'NEW' }),
+      row({ event_id: 'x' }),
+      row({ event_id: 'y' }),
+    ]);
     writeActivities(folder, 'activities_20240102.csv', [row({ event_id: eventId(3) }), row({ event_id: 'x' })]);
     const result = await load(database, folder, limit);
     expect(result.outcome).toBe('incomplete');
     expect(result.files.map(({ status }) => status)).toEqual(['incomplete', 'loaded']);
     expect(fileOf(result).error).toContain(`2 of 3 rows rejected (2 event_id), ${message}`);
     expect(await query(database, 'SELECT merchant_id FROM merchant')).toEqual([{ merchant_id: 'MRC-000001' }]);
-    expect(await query(database, "SELECT count(*) FROM reject")).toEqual([{ count: '1' }]);
+    expect(await query(database, 'SELECT count(*) FROM reject')).toEqual([{ count: '1' }]);
   });
 
   it('a dry run counts what an import would, and keeps nothing', async () => {
@@ -391,7 +467,11 @@ describe('reloads (CONTRACT.md section 4)', () => {
 
   it('a file that changes while it is read is not kept, and loads at the next run', async () => {
     const database = await createDatabase();
-    const path = writeActivities(createFolder(), 'a.csv', Array.from({ length: 20_000 }, (_, n) => row({ event_id: eventId(n) })));
+    const path = writeActivities(
+      createFolder(),
+      'a.csv',
+      Array.from({ length: 20_000 }, (_, n) => row({ event_id: eventId(n) })),
+    );
     const grow = (event: ImportEvent) => {
       if (event.type === 'file_progress') writeFileSync(path, `${row({ event_id: eventId(20_000) })}\n`, { flag: 'a' });
     };
@@ -405,14 +485,20 @@ describe('reloads (CONTRACT.md section 4)', () => {
     const database = await createDatabase();
     const folder = createFolder();
     for (const day of [1, 2, 3]) {
-      writeActivities(folder, `activities_2024010${day}.csv`, Array.from({ length: 5000 }, (_, n) => row({ event_id: eventId(day * 5000 + n) })));
+      writeActivities(
+        folder,
+        `activities_2024010${day}.csv`,
+        Array.from({ length: 5000 }, (_, n) => row({ event_id: eventId(day * 5000 + n) })),
+      );
     }
     const stop = new AbortController();
     const stopInSecond = (event: ImportEvent) => {
       if (event.type === 'file_settling' && stopInSecond.files++ === 1) stop.abort();
     };
     stopInSecond.files = 0;
-    await expect(runImport(database, [folder], OPTIONS, stopInSecond, stop.signal)).rejects.toMatchObject({ kind: 'interrupted' });
+    await expect(runImport(database, [folder], OPTIONS, stopInSecond, stop.signal)).rejects.toMatchObject({
+      kind: 'interrupted',
+    });
     expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '5000' }]);
     expect(await query(database, 'SELECT outcome FROM import_run')).toEqual([{ outcome: 'interrupted' }]);
     const result = await load(database, folder);
@@ -422,12 +508,19 @@ describe('reloads (CONTRACT.md section 4)', () => {
 
   it('a lost connection ends the run as a database error, and the next run completes the work', async () => {
     const database = await createDatabase();
-    const path = writeActivities(createFolder(), 'a.csv', Array.from({ length: 20_000 }, (_, n) => row({ event_id: eventId(n) })));
+    const path = writeActivities(
+      createFolder(),
+      'a.csv',
+      Array.from({ length: 20_000 }, (_, n) => row({ event_id: eventId(n) })),
+    );
     let isKilled = false;
     const kill = (event: ImportEvent) => {
       if (event.type !== 'file_progress' || isKilled) return;
       isKilled = true;
-      void query(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND datname = current_database()");
+      void query(
+        database,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND datname = current_database()",
+      );
     };
     await expect(runImport(database, [path], OPTIONS, kill, new AbortController().signal)).rejects.toMatchObject({
       kind: 'database',
@@ -439,7 +532,8 @@ describe('reloads (CONTRACT.md section 4)', () => {
   it('each commit publishes one data version and announces it', async () => {
     const database = await createDatabase();
     const folder = createFolder();
-    for (const day of [1, 2]) writeActivities(folder, `activities_2024010${day}.csv`, [row({ event_id: eventId(day) })]);
+    for (const day of [1, 2])
+      writeActivities(folder, `activities_2024010${day}.csv`, [row({ event_id: eventId(day) })]);
     const listener = await database.connect('test');
     const heard: (string | undefined)[] = [];
     listener.on('notification', ({ payload }) => heard.push(payload));
@@ -455,5 +549,7 @@ it('the sample data gives the answers of an independent program', async () => {
   const result = await load(database, new URL('../../../../data', import.meta.url).pathname);
   const { default: golden } = await import('../../../../test/sample-golden.json', { with: { type: 'json' } });
   expect(result.counts).toEqual(golden.counts);
-  expect(Object.fromEntries(METRICS.map((metric) => [metric.name, metric.toJson(result.snapshot!.answers)]))).toEqual(golden.answers);
+  expect(Object.fromEntries(METRICS.map((metric) => [metric.name, metric.toJson(result.snapshot!.answers)]))).toEqual(
+    golden.answers,
+  );
 });

@@ -14,7 +14,14 @@ async function loaded(): Promise<Database> {
     row({ event_id: eventId(3), status: 'FAILED', merchant_id: 'B' }),
     row({ event_id: 'x' }),
   ]);
-  const options = { strict: false, isDryRun: false, isForced: false, lockWaitMs: 0, maxRejects: undefined, maxRejectRate: undefined };
+  const options = {
+    strict: false,
+    isDryRun: false,
+    isForced: false,
+    lockWaitMs: 0,
+    maxRejects: undefined,
+    maxRejectRate: undefined,
+  };
   await runImport(database, [path], options, () => {}, new AbortController().signal);
   return database;
 }
@@ -32,7 +39,11 @@ it('agrees with an empty database and with a fresh import', async () => {
 });
 
 it.each([
-  ['a sum that is one kobo off', "UPDATE merchant_month SET success_kobo = success_kobo + 1 WHERE merchant_key = 1", ['rollup merchant_month']],
+  [
+    'a sum that is one kobo off',
+    'UPDATE merchant_month SET success_kobo = success_kobo + 1 WHERE merchant_key = 1',
+    ['rollup merchant_month'],
+  ],
   ['a product count', 'UPDATE merchant_product SET event_count = event_count + 1', ['rollup merchant_product']],
   ['a missing KYC stage', 'DELETE FROM merchant_kyc_stage', ['rollup merchant_kyc_stage']],
   ['a status count', 'UPDATE product_status SET event_count = event_count + 1', ['rollup product_status']],
@@ -41,12 +52,22 @@ it.each([
     'INSERT INTO merchant_month VALUES (99, DATE $$2024-01-01$$, 1, 1)',
     ['rollup merchant_month'],
   ],
-  ['a published answer', `UPDATE snapshot SET answers = replace(answers::text, '"merchants":2', '"merchants":3')::json`, ['answer product-adoption']],
+  [
+    'a published answer',
+    `UPDATE snapshot SET answers = replace(answers::text, '"merchants":2', '"merchants":3')::json`,
+    ['answer product-adoption'],
+  ],
   ['a missing snapshot', 'DELETE FROM snapshot', ['snapshot']],
   [
     'a missing event',
     `DELETE FROM event WHERE event_id = '${eventId(3)}'`,
-    ['rollup merchant_product', 'rollup product_status', 'answer product-adoption', 'answer failure-rates', 'ledger accepted'],
+    [
+      'rollup merchant_product',
+      'rollup product_status',
+      'answer product-adoption',
+      'answer failure-rates',
+      'ledger accepted',
+    ],
   ],
   ['a missing duplicate', 'DELETE FROM duplicate', ['ledger duplicate and conflict']],
   ['a missing reject', 'DELETE FROM reject', ['ledger rejected']],

@@ -1,0 +1,433 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { createDatabase, query } from '../../../test/database.ts';
+import { createFolder, eventId, HEADER, row, writeActivities } from '../../../test/files.ts';
+import { type Ran, runIn } from '../../../test/program.ts';
+import { buildProgram } from './program.ts';
+
+/** A folder and a database of their own, and the program in them. */
+async function createSite() {
+  const folder = createFolder();
+  const database = await createDatabase({ isEmpty: true });
+  const run = (...argv: string[]): Promise<Ran> => runIn(buildProgram, argv, { DATABASE_URL: database.url }, folder);
+  return { folder, database, run };
+}
+
+const withoutTimes = (text: string) =>
+  text
+    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME')
+    .replace(/Time: .*/g, 'Time:')
+    .replace(/"elapsed_ms":\d+/, '"elapsed_ms":0');
+
+describe('import', () => {
+  it('migrates an empty database, says what it did on stderr, and prints the result as JSON on stdout', async () => {
+    const { folder, run } = await createSite();
+    const path = writeActivities(folder, 'activities_20240101.csv', [
+      row(),
+      row(),
+      row({ event_id: eventId(2), amount: 'x' }),
+      row({ event_id: 'x' }),
+    ]);
+    writeFileSync(join(folder, 'notes\n.txt'), '');
+    const { code, out, err } = await run('import', folder, '--json');
+    expect(code).toBe(0);
+    expect(withoutTimes(err)).toBe(
+      [
+        `TIME ignored      ${folder}/notes\\x0a.txt: is not named activities_YYYYMMDD.csv or .csv.gz`,
+        'TIME loaded       activities_20240101.csv: 4 rows = 2 accepted + 1 duplicate + 1 rejected (1 event_id); 1 coerced (1 amount)',
+        'Files: 1 loaded, 0 unchanged, 0 failed, 0 incomplete, 1 ignored',
+        'Rows:  4 rows = 2 accepted + 1 duplicate + 1 rejected (1 event_id); 1 coerced (1 amount)',
+        'Time:',
+        'Data:  version 1, as of TIME',
+        '',
+      ].join('\n'),
+    );
+    const counts = {
+      read: 4,
+      accepted: 2,
+      duplicate: 1,
+      conflict: 0,
+      rejected: 1,
+      coerced: 1,
+      rejected_by_reason: { event_id: 1 },
+      coerced_by_column: { amount: 1 },
+    };
+    expect(JSON.parse(out)).toEqual({
+      outcome: 'done',
+      dry_run: false,
+      data_version: 1,
+      data_as_of: expect.stringMatching(/Z$/),
+      elapsed_ms: expect.any(Number),
+      ...counts,
+      files: [{ path, status: 'loaded', error: null, ...counts }],
+      ignored: [join(folder, 'notes\n.txt')],
+    });
+  });
+
+  it('without --json nothing goes to stdout', async () => {
+    const { folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    expect((await run('import', folder)).out).toBe('');
+  });
+
+  it('a directory without activity files exits 1 and says what is expected', async () => {
+    const { folder, run } = await createSite();
+    writeFileSync(join(folder, 'other.csv'), HEADER);
+    const { code, err } = await run('import', folder);
+    expect(code).toBe(1);
+    expect(err).toContain(
+      `error: ${folder}: no activity files there, 1 other ignored. Expected activities_YYYYMMDD.csv or .csv.gz; correct the path, or name the files.`,
+    );
+  });
+});
+
+describe('exit codes (CONTRACT.md section 5)', () => {
+  it('0: all files loaded or unchanged', async () => {
+    const { folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', [row(), row({ event_id: 'x' })]);
+    expect((await run('import', folder)).code).toBe(0);
+    expect((await run('import', folder)).code).toBe(0);
+  });
+
+  it('1: a file failed', async () => {
+    const { folder, run } = await createSite();
+    writeFileSync(join(folder, 'activities_20240101.csv'), 'x\n');
+    writeActivities(folder, 'activities_20240102.csv', [row()]);
+    const { code, err } = await run('import', folder);
+    expect(code).toBe(1);
+    expect(err).toContain(
+      `failed       ${join(folder, 'activities_20240101.csv')}:1: column event_id is missing: found "x".`,
+    );
+  });
+
+  it('1: a path that is not there', async () => {
+    const { folder, run } = await createSite();
+    const { code, err } = await run('import', join(folder, 'nowhere'));
+    expect([code, err]).toEqual([
+      1,
+      `error: ${folder}/nowhere: no such file or directory. Nothing was imported; correct the path and run again.\n`,
+    ]);
+  });
+
+  it.each([
+    [[], /Usage: moniepoint/],
+    [['imprt'], /unknown command 'imprt'\n\(Did you mean import\?\)/],
+    [['import'], /missing required argument 'path'/],
+    [['import', '.', '--strictt'], /unknown option '--strictt'\n\(Did you mean --strict\?\)/],
+    [['import', '.', '--max-rejects', 'many'], /^error: --max-rejects: found "many" that is not a whole number/],
+    [['report', 'revenue'], /Allowed choices are top-merchant, .*, all\./],
+    [['report', 'all', '--format', 'xml'], /^error: --format: found "xml" that is not table, json or csv/],
+    [
+      ['status', '--database-url', 'mysql://u:secret@h/d'],
+      /^error: --database-url: found a value that is not postgresql/,
+    ],
+    [['db', 'start'], /^error: DATABASE_URL is set/],
+  ])('2: usage or configuration: %j', async (argv, message) => {
+    const { run } = await createSite();
+    const { code, out, err } = await run(...argv);
+    expect(code).toBe(2);
+    expect(out).toBe('');
+    expect(err).toMatch(message);
+    expect(err).not.toContain('secret');
+  });
+
+  it('3: a reject limit was passed', async () => {
+    const { folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', [row({ event_id: 'x' })]);
+    expect((await run('import', folder, '--max-rejects', '0')).code).toBe(3);
+    expect((await run('import', folder, '--max-reject-rate', '0.5')).code).toBe(3);
+    expect((await run('import', folder, '--max-reject-rate', '1')).code).toBe(0);
+  });
+
+  it('4: the database cannot be reached, or its schema is newer', async () => {
+    const { database, folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    for (const argv of [['import', folder], ['report', 'all'], ['status'], ['verify'], ['migrate']]) {
+      const { code, err } = await run(...argv, '--database-url', 'postgresql://u:secret@127.0.0.1:1/db');
+      expect([argv[0], code]).toEqual([argv[0], 4]);
+      expect(err).toBe(
+        'error: Cannot use the database at 127.0.0.1:1/db: connect ECONNREFUSED 127.0.0.1:1. Start the server, or correct host and port in DATABASE_URL.\n',
+      );
+    }
+    await run('migrate');
+    await query(database, "INSERT INTO schema_migration (hash, created_at) VALUES ('newer', 99999999999999)");
+    for (const argv of [['import', folder], ['report', 'all'], ['migrate']]) expect((await run(...argv)).code).toBe(4);
+  });
+
+  it('5: another import holds the lock', async () => {
+    const { database, folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    const holder = await database.connect('import');
+    await holder.query('SELECT pg_advisory_lock(7300119)');
+    const { code, err } = await run('import', folder, '--lock-wait', '300ms');
+    expect(code).toBe(5);
+    expect(withoutTimes(err)).toMatch(
+      /waiting for another import: moniepoint import, server process \d+.*, since TIME\nerror: Another import is running: moniepoint import/,
+    );
+    await holder.end();
+  });
+
+  it('130: interrupted', async () => {
+    const { folder, database } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    const ran = await runIn(
+      buildProgram,
+      ['import', folder],
+      { DATABASE_URL: database.url },
+      folder,
+      AbortSignal.abort(),
+    );
+    expect(ran.code).toBe(130);
+  });
+});
+
+describe('report', () => {
+  const ROWS = [
+    row({ amount: '1234567.89' }),
+    row({
+      event_id: eventId(2),
+      merchant_id: '"A,""B"""',
+      product: 'KYC',
+      event_type: 'DOCUMENT_SUBMITTED',
+      amount: '0',
+    }),
+    row({ event_id: eventId(3), status: 'FAILED' }),
+  ];
+
+  it('every metric in every format', async () => {
+    const { folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', ROWS);
+    await run('import', folder);
+    const report = async (...argv: string[]) => {
+      const { code, out, err } = await run('report', ...argv);
+      expect([code, err]).toEqual([0, '']);
+      return out;
+    };
+    const bodies = {
+      'top-merchant': '{"merchant_id":"MRC-000001","total_volume":1234567.89}',
+      'monthly-active-merchants': '{"2024-01":2}',
+      'product-adoption': '{"KYC":1,"POS":1}',
+      'kyc-funnel': '{"documents_submitted":1,"verifications_completed":0,"tier_upgrades":0}',
+      'failure-rates': '[{"product":"POS","failure_rate":50.0},{"product":"KYC","failure_rate":0.0}]',
+    };
+    for (const [name, body] of Object.entries(bodies)) expect(await report(name, '--format', 'json')).toBe(body);
+    expect(await report('all', '--format', 'json')).toBe(
+      `{${Object.entries(bodies)
+        .map(([name, body]) => `"${name}":${body}`)
+        .join(',')}}`,
+    );
+    expect(await report('failure-rates', '--format', 'csv')).toBe('product,failure_rate\nPOS,50.0\nKYC,0.0\n');
+    expect(await report('top-merchant')).toBe(
+      'Top merchant\n  merchant_id   total_volume\n  MRC-000001   ₦1,234,567.89\n',
+    );
+    expect(await report('all', '--format', 'csv')).toBe(
+      [
+        'metric,name,value',
+        'top-merchant,MRC-000001,1234567.89',
+        'monthly-active-merchants,2024-01,2',
+        'product-adoption,KYC,1',
+        'product-adoption,POS,1',
+        'kyc-funnel,documents_submitted,1',
+        'kyc-funnel,verifications_completed,0',
+        'kyc-funnel,tier_upgrades,0',
+        'failure-rates,POS,50.0',
+        'failure-rates,KYC,0.0',
+        '',
+      ].join('\n'),
+    );
+    expect((await report('all')).split('\n\n')).toHaveLength(5);
+  });
+
+  it('nothing imported yet, and nothing that matches, exit 1 with the reason', async () => {
+    const { folder, run } = await createSite();
+    expect(await run('report', 'all')).toEqual({
+      code: 1,
+      out: '',
+      err: 'error: Nothing was imported yet. Run: moniepoint import PATH\n',
+    });
+    writeActivities(folder, 'activities_20240101.csv', []);
+    await run('import', folder);
+    expect(await run('report', 'top-merchant')).toEqual({
+      code: 1,
+      out: '',
+      err: 'error: top-merchant: No successful transactions found.\n',
+    });
+    expect((await run('report', 'all', '--format', 'json')).out).toBe(
+      '{"top-merchant":null,"monthly-active-merchants":null,"product-adoption":null,"kyc-funnel":{"documents_submitted":0,"verifications_completed":0,"tier_upgrades":0},"failure-rates":null}',
+    );
+  });
+});
+
+describe('status', () => {
+  it('tells data version, as-of, files, rows, rejects and the last run', async () => {
+    const { folder, run } = await createSite();
+    expect((await run('status')).out).toContain('Data           nothing was imported yet\nFiles          0 loaded\n');
+    writeActivities(folder, 'activities_20240101.csv', [
+      row(),
+      row({ event_id: 'x' }),
+      row({ event_id: eventId(2), status: '' }),
+    ]);
+    writeFileSync(join(folder, 'activities_20240102.csv'), 'x\n');
+    await run('import', folder);
+    expect(
+      withoutTimes((await run('status')).out)
+        .split('\n')
+        .slice(1),
+    ).toEqual([
+      'Data           version 1, as of TIME',
+      'Files          1 loaded',
+      'Rows           3 read = 1 accepted + 0 duplicate + 2 rejected',
+      'Rejects        1 event_id, 1 status',
+      'Conflicts      0',
+      'Coerced        0',
+      'Last run       failed, started TIME, finished TIME',
+      expect.stringContaining('activities_20240102.csv:1: column event_id is missing'),
+      '',
+    ]);
+    expect(JSON.parse((await run('status', '--json')).out)).toMatchObject({
+      data_version: 1,
+      files: 1,
+      read: 3,
+      rejected: 2,
+      rejected_by_reason: { event_id: 1, status: 1 },
+      last_run: { outcome: 'failed' },
+    });
+  });
+
+  it('tells a run that works from one that was killed', async () => {
+    const { database, run } = await createSite();
+    await run('migrate');
+    await query(database, "INSERT INTO import_run (started_at, program_version) VALUES (now(), 'x')");
+    expect(JSON.parse((await run('status', '--json')).out).last_run.outcome).toBe('killed');
+    const holder = await database.connect('import');
+    await holder.query('SELECT pg_advisory_lock(7300119)');
+    expect(JSON.parse((await run('status', '--json')).out).last_run.outcome).toBe('running');
+    await holder.end();
+  });
+});
+
+describe('verify', () => {
+  it('exits 0 when all agrees and 1 with what differs', async () => {
+    const { database, folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    await run('import', folder);
+    const good = await run('verify');
+    expect([good.code, good.err]).toEqual([0, '']);
+    expect(good.out.split('\n').filter((line) => line !== '' && !line.startsWith('ok '))).toEqual([]);
+    await query(database, 'UPDATE merchant_product SET event_count = 2');
+    const bad = await run('verify');
+    expect(bad.code).toBe(1);
+    expect(bad.out).toContain('DIFFERS  rollup merchant_product\n         1 1: stored 2, expected 1\n');
+    expect(bad.err).toMatch(/^error: 1 of \d+ checks differ: rollup merchant_product\. /);
+    expect(JSON.parse((await run('verify', '--json')).out).agrees).toBe(false);
+  });
+});
+
+describe('migrate', () => {
+  it('says what it applied, and that nothing is left to do', async () => {
+    const { run } = await createSite();
+    expect(await run('migrate')).toEqual({ code: 0, out: 'Applied: 0000_foundation\n', err: '' });
+    expect(await run('migrate')).toEqual({ code: 0, out: 'The schema is up to date.\n', err: '' });
+  });
+});
+
+describe('generate', () => {
+  it('the same seed gives the same bytes: those that lie in data/', async () => {
+    const { folder, run } = await createSite();
+    const { out } = await run('generate', 'sample');
+    const paths = out.trim().split('\n');
+    expect(paths).toHaveLength(7);
+    for (const path of paths) {
+      const sample = new URL(`../../../data/${path.slice(-23)}`, import.meta.url);
+      expect(readFileSync(path).equals(readFileSync(sample)), path).toBe(true);
+    }
+    expect((await run('generate', 'other', '--days', '1', '--seed', '2')).code).toBe(0);
+    expect(readFileSync(join(folder, 'other/activities_20240101.csv')).equals(readFileSync(paths[0] as string))).toBe(
+      false,
+    );
+  });
+
+  it('takes days, rows, merchants, dirty and duplicates', async () => {
+    const { folder, run } = await createSite();
+    await run(
+      'generate',
+      'clean',
+      '--days',
+      '2',
+      '--rows',
+      '300',
+      '--merchants',
+      '5',
+      '--dirty',
+      '0',
+      '--duplicates',
+      '0',
+    );
+    const { out } = await run('import', join(folder, 'clean'), '--json');
+    expect(JSON.parse(out)).toMatchObject({ read: 600, accepted: 600, coerced: 0 });
+    await run(
+      'generate',
+      'dirty',
+      '--days',
+      '1',
+      '--rows',
+      '300',
+      '--merchants',
+      '5',
+      '--dirty',
+      '0.5',
+      '--duplicates',
+      '0.3',
+      '--seed',
+      '9',
+    );
+    const dirty = JSON.parse((await run('import', join(folder, 'dirty'), '--json')).out);
+    expect(dirty.read).toBe(300);
+    for (const count of ['duplicate', 'conflict', 'rejected', 'coerced'])
+      expect(dirty[count], count).toBeGreaterThan(0);
+  });
+
+  it('leaves files alone that are there already', async () => {
+    const { folder, run } = await createSite();
+    const path = writeActivities(folder, 'activities_20240101.csv', [row()]);
+    const { code, err } = await run('generate', '.');
+    expect([code, err]).toEqual([2, `error: ${path}: is there already. Choose an empty folder, or remove it.\n`]);
+    expect(readFileSync(path, 'utf8')).toBe(`${HEADER}\n${row()}\n`);
+  });
+});
+
+describe('serve', () => {
+  it('a port in use exits 1 before anything is imported', async () => {
+    const { database, folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    const blocker = createServer().listen(0, '127.0.0.1');
+    await new Promise((resolve) => blocker.once('listening', resolve));
+    const { port } = blocker.address() as { port: number };
+    const { code, err } = await run('serve', '--data-dir', folder, '--port', String(port));
+    blocker.close();
+    expect(code).toBe(1);
+    expect(err).toMatch(
+      /^error: Cannot listen on 127\.0\.0\.1 port \d+: .*choose another one with --port or API_PORT\.\n$/,
+    );
+    expect(await query(database, 'SELECT FROM event')).toEqual([]);
+  });
+});
+
+describe('--help and --version', () => {
+  it.each(['import', 'report', 'serve', 'status', 'verify', 'migrate', 'generate', 'db'])(
+    '%s --help goes to stdout and exits 0',
+    async (command) => {
+      const { run } = await createSite();
+      const { code, out, err } = await run(command, '--help');
+      expect([code, err]).toEqual([0, '']);
+      expect(out).toMatch(new RegExp(`^Usage: moniepoint ${command} `));
+    },
+  );
+
+  it('--version', async () => {
+    const { run } = await createSite();
+    expect(await run('--version')).toEqual({ code: 0, out: '0.1.0\n', err: '' });
+  });
+});

@@ -1,0 +1,194 @@
+/** The two programs as processes: what only a real process shows. */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { createDatabase, query } from './database.ts';
+import { createFolder, eventId, row, writeActivities } from './files.ts';
+
+const root = new URL('..', import.meta.url).pathname;
+const bin = (name: string) => join(root, 'node_modules', '.bin', name);
+
+function environment(extra: Record<string, string>): NodeJS.ProcessEnv {
+  const { DATABASE_URL: _, MONIEPOINT_HOME: __, NO_COLOR: ___, ...rest } = process.env;
+  return { ...rest, ...extra };
+}
+
+async function run(name: string, argv: string[], extra: Record<string, string>, directory: string) {
+  const done = promisify(execFile)(bin(name), argv, { env: environment(extra), cwd: directory });
+  return done.then(
+    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
+    (error: { code: number; stdout: string; stderr: string }) => ({
+      code: error.code,
+      stdout: error.stdout,
+      stderr: error.stderr,
+    }),
+  );
+}
+
+/** A process whose stderr is collected; it is killed behind the test where it still lives. */
+function start(name: string, argv: string[], extra: Record<string, string>, directory: string) {
+  const child: ChildProcess = spawn(bin(name), argv, {
+    env: environment(extra),
+    cwd: directory,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let text = '';
+  child.stderr?.on('data', (data) => {
+    text += data;
+  });
+  child.stdout?.on('data', (data) => {
+    text += data;
+  });
+  onTestFinished(() => {
+    child.kill('SIGKILL');
+  });
+  const exit = once(child, 'exit').then(([code]) => code as number);
+  return { child, exit, text: () => text };
+}
+
+const manyRows = (first: number, count: number) =>
+  Array.from({ length: count }, (_, n) => row({ event_id: eventId(first + n) }));
+
+describe('moniepoint and moniepoint-api', () => {
+  it('share one embedded server, serve what another process imports within a second, and leave nothing behind', async () => {
+    const folder = createFolder();
+    const home = mkdtempSync(join(tmpdir(), 'mp-'));
+    onTestFinished(() => rmSync(home, { recursive: true, force: true }));
+    const site = { MONIEPOINT_HOME: home, API_PORT: '0' };
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+
+    const serve = start('moniepoint', ['serve', '--data-dir', folder], site, folder);
+    await expect.poll(serve.text, { timeout: 30_000 }).toContain('/analytics/failure-rates');
+    expect(serve.text()).toContain(
+      '/analytics/top-merchant              {"merchant_id":"MRC-000001","total_volume":100.00}',
+    );
+    const [url] = /http:\/\/localhost:\d+/.exec(serve.text()) as RegExpExecArray;
+    const api = start('moniepoint-api', [], site, folder);
+    await expect.poll(api.text, { timeout: 30_000 }).toContain('"msg":"serving"');
+    const [apiUrl] = /http:\/\/localhost:\d+/.exec(api.text()) as RegExpExecArray;
+
+    writeActivities(folder, 'activities_20240102.csv', [row({ event_id: eventId(2) })]);
+    expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
+    for (const server of [url, apiUrl]) {
+      await expect
+        .poll(async () => (await fetch(`${server}/analytics/top-merchant`)).text(), { timeout: 1000, interval: 20 })
+        .toBe('{"merchant_id":"MRC-000001","total_volume":200.00}');
+    }
+    const report = await run('moniepoint', ['report', 'top-merchant', '--format', 'json'], site, folder);
+    expect(report.stdout).toBe('{"merchant_id":"MRC-000001","total_volume":200.00}');
+    expect((await run('moniepoint', ['verify'], site, folder)).code).toBe(0);
+
+    serve.child.kill('SIGTERM');
+    expect(await serve.exit).toBe(0);
+    expect(existsSync(join(home, 'run', '.s.PGSQL.5432'))).toBe(true);
+    api.child.kill('SIGINT');
+    expect(await api.exit).toBe(0);
+    expect(existsSync(join(home, 'run', '.s.PGSQL.5432'))).toBe(false);
+  });
+
+  it('db start keeps the server until db stop, and db url connects to it', async () => {
+    const home = mkdtempSync(join(tmpdir(), 'mp-'));
+    onTestFinished(() => rmSync(home, { recursive: true, force: true }));
+    const db = (action: string) => run('moniepoint', ['db', action], { MONIEPOINT_HOME: home }, tmpdir());
+    const started = await db('start');
+    expect(started).toMatchObject({ code: 0, stderr: 'PostgreSQL runs until: moniepoint db stop\n' });
+    expect(await db('url')).toEqual({ code: 0, stdout: started.stdout, stderr: '' });
+    const migrated = await run('moniepoint', ['migrate'], { DATABASE_URL: started.stdout.trim() }, tmpdir());
+    expect(migrated).toMatchObject({ code: 0, stdout: 'Applied: 0000_foundation\n' });
+    expect(await db('stop')).toEqual({ code: 0, stdout: '', stderr: 'PostgreSQL is stopped.\n' });
+    expect(await db('stop')).toEqual({ code: 0, stdout: '', stderr: 'PostgreSQL is not running.\n' });
+  });
+
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('%s rolls the open file back and exits %i; the next run completes the work', async (signal, code) => {
+    const folder = createFolder();
+    const database = await createDatabase();
+    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 1000));
+    writeActivities(folder, 'activities_20240102.csv', manyRows(1000, 100_000));
+    const site = { DATABASE_URL: database.url };
+    const importing = start('moniepoint', ['import', folder], site, folder);
+    await expect.poll(importing.text, { interval: 5 }).toContain('loaded       activities_20240101.csv');
+    importing.child.kill(signal);
+    expect(await importing.exit).toBe(code);
+    expect(importing.text()).toContain(
+      'error: Interrupted. The open file was rolled back; what was committed before stays.',
+    );
+    expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '1000' }]);
+    expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
+    expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '101000' }]);
+  });
+
+  it('killed with -9 at any moment, the next run completes the work and equals one clean run', async () => {
+    const folder = createFolder();
+    const database = await createDatabase();
+    for (const day of [1, 2, 3, 4]) {
+      // Every file repeats a row of the one before.
+      writeActivities(folder, `activities_2024010${day}.csv`, manyRows(day * 20_000 - 1, 20_001));
+    }
+    const site = { DATABASE_URL: database.url };
+    for (const delay of [300, 450, 600, 750, 900]) {
+      const importing = start('moniepoint', ['import', folder, '--lock-wait', '10s'], site, folder);
+      const killer = setTimeout(() => importing.child.kill('SIGKILL'), delay);
+      await importing.exit;
+      clearTimeout(killer);
+    }
+    const last = await run('moniepoint', ['import', folder, '--lock-wait', '10s'], site, folder);
+    expect(last.code).toBe(0);
+    expect((await run('moniepoint', ['verify'], site, folder)).code).toBe(0);
+    expect(
+      await query(
+        database,
+        "SELECT sum(accepted) AS accepted, sum(duplicate) AS duplicate FROM ledger WHERE status = 'loaded'",
+      ),
+    ).toEqual([{ accepted: '80001', duplicate: '3' }]);
+  });
+
+  it('two imports at once: the second exits 5 and says who holds the lock', async () => {
+    const folder = createFolder();
+    const database = await createDatabase();
+    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 100_000));
+    const site = { DATABASE_URL: database.url };
+    const first = start('moniepoint', ['import', folder], site, folder);
+    await expect
+      .poll(() => query(database, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 7300119"), {
+        interval: 20,
+      })
+      .toHaveLength(1);
+    const second = await run('moniepoint', ['import', folder], site, folder);
+    expect(second).toMatchObject({
+      code: 5,
+      stderr: expect.stringMatching(
+        /^error: Another import is running: moniepoint import, server process \d+, since 20/,
+      ),
+    });
+    expect(await first.exit).toBe(0);
+  });
+
+  it('a closed stdout ends quietly', async () => {
+    const folder = createFolder();
+    const database = await createDatabase();
+    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 10));
+    const site = environment({ DATABASE_URL: database.url });
+    await promisify(execFile)(bin('moniepoint'), ['import', folder], { env: site });
+    const { stderr } = await promisify(execFile)('sh', ['-c', `"${bin('moniepoint')}" report all | true`], {
+      env: site,
+    });
+    expect(stderr).toBe('');
+  });
+
+  it('a bad value in .env is named', async () => {
+    const folder = createFolder();
+    writeFileSync(join(folder, '.env'), 'API_PORT=http\n');
+    const { code, stderr } = await run('moniepoint-api', [], {}, folder);
+    expect([code, stderr]).toEqual([
+      2,
+      'error: API_PORT in .env: found "http" that is not a whole number. Correct it or leave it out.\n',
+    ]);
+  });
+});

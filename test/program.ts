@@ -1,0 +1,35 @@
+import { type Io, runProgram } from '@moniepoint/api/bin';
+import type { Command } from 'commander';
+
+export type Ran = { readonly code: number; readonly out: string; readonly err: string };
+
+/** Runs a program in this process, as nobody's terminal, and gives back all that it wrote. */
+export async function runIn(
+  build: (io: Io) => Command,
+  argv: readonly string[],
+  environment: Readonly<Record<string, string>>,
+  directory: string,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<Ran> {
+  let out = '';
+  let err = '';
+  let exitCode = 0;
+  const io: Io = {
+    out: (text) => {
+      out += text;
+    },
+    err: (text) => {
+      err += text;
+    },
+    terminal: null,
+    isOutTerminal: false,
+    environment,
+    directory,
+    signal,
+    exit: (code) => {
+      exitCode = code;
+    },
+  };
+  const code = (await runProgram(build(io), argv, io)) || exitCode;
+  return { code, out, err };
+}
