@@ -1,11 +1,10 @@
 import { type Io, runProgram } from '@moniepoint/api/bin';
-import type { Command } from 'commander';
 
 export type Ran = { readonly code: number; readonly out: string; readonly err: string };
 
 /** Runs a program in this process, as nobody's terminal, and gives back all that it wrote. */
 export async function runIn(
-  build: (io: Io) => Command,
+  build: (io: Io) => Parameters<typeof runProgram>[0],
   argv: readonly string[],
   environment: Readonly<Record<string, string>>,
   directory: string,

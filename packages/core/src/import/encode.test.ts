@@ -11,9 +11,7 @@ import { createStaging, STAGING_COPY, settle } from './settle.ts';
 const YEAR_1_US = -62_135_596_800_000_000n;
 const YEAR_10000_US = 253_402_300_800_000_000n;
 
-const text = fc
-  .string({ unit: 'grapheme', minLength: 1, maxLength: 20 })
-  .filter((value) => !value.includes('\0') && value.isWellFormed());
+const text = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }).filter((value) => !value.includes('\0'));
 const activity = fc.record({
   eventId: fc.uuid().map((id) => id.replaceAll('-', '')),
   merchantId: text,
