@@ -164,7 +164,7 @@ describe('moniepoint and moniepoint-api', () => {
     expect(second).toMatchObject({
       code: 5,
       stderr: expect.stringMatching(
-        /^error: Another import is running: moniepoint import, server process \d+, since 20/,
+        /^error: Another import is running: moniepoint import, server process \d+(?: from \S+)?, since 20/,
       ),
     });
     expect(await first.exit).toBe(0);

@@ -43,10 +43,18 @@ describe('a database that cannot be used says why, and never shows the password'
   });
 });
 
-it('sessions are in UTC whatever the server says', async () => {
-  const client = await (await createDatabase()).connect('test');
-  expect((await client.query('SHOW timezone')).rows).toEqual([{ TimeZone: 'UTC' }]);
+it('sessions read times and bytes alike, whatever the server’s or the database’s settings say', async () => {
+  const database = await createDatabase();
+  const client = await database.connect('test');
+  const { rows } = await client.query<{ name: string }>('SELECT current_database() AS name');
+  for (const setting of ["timezone = 'Africa/Lagos'", "datestyle = 'German'", 'bytea_output = escape', 'search_path = pg_catalog']) {
+    await client.query(`ALTER DATABASE ${rows[0]?.name} SET ${setting}`);
+  }
   await client.end();
+  const other = await database.connect('test');
+  const read = await other.query(`SELECT to_regclass('event')::text AS event, timestamptz '2024-01-01 00:00Z' AS time, 'é'::bytea AS bytes`);
+  expect(read.rows).toEqual([{ event: 'event', time: new Date('2024-01-01T00:00:00Z'), bytes: Buffer.from('é') }]);
+  await other.end();
 });
 
 it('a session that the server ended counts as a lost connection; a failed statement does not', async () => {

@@ -22,6 +22,9 @@ export type Database = {
 const OLDEST_SERVER_VERSION = 140_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 
+/** What a server or a role may have set otherwise, and what our SQL and the driver's parsers rely on. */
+const SESSION_SETTINGS = `SET timezone = 'UTC'; SET datestyle = 'ISO'; SET bytea_output = 'hex'; SET search_path = public`;
+
 /**
  * Opens the database that the configuration names. With DATABASE_URL unset the embedded server is started, or joined
  * where another process started it already.
@@ -75,7 +78,7 @@ async function connect(url: string, place: string, role: string): Promise<pg.Cli
   client.on('error', () => broken.add(client));
   try {
     await client.connect();
-    await client.query("SET timezone = 'UTC'");
+    await client.query(SESSION_SETTINGS);
     const { rows } = await client.query<{ version: number }>(
       "SELECT current_setting('server_version_num')::int AS version",
     );

@@ -355,6 +355,7 @@ function serverSettings(layout: Layout): Record<string, string> {
     log_timezone: 'UTC',
     log_line_prefix: '%m [%p] %e ', // %e is the SQLSTATE, by which a failed start is judged
     jit: 'off',
+    max_logical_replication_workers: '0',
   };
 }
 
