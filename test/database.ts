@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type Database, openDatabase } from '@moniepoint/core/db/database';
+import { type Database, openDatabase, withSession } from '@moniepoint/core/db/database';
 import type pg from 'pg';
 import { inject, onTestFinished } from 'vitest';
 
@@ -33,10 +33,5 @@ export async function query<Row extends pg.QueryResultRow>(
   text: string,
   values: unknown[] = [],
 ): Promise<Row[]> {
-  const client = await database.connect('test');
-  try {
-    return (await client.query<Row>(text, values)).rows;
-  } finally {
-    await client.end();
-  }
+  return withSession(database, 'test', async (client) => (await client.query<Row>(text, values)).rows);
 }

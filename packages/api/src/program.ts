@@ -1,4 +1,4 @@
-import { withDatabase } from '@moniepoint/core/db/database';
+import { withDatabase, withSession } from '@moniepoint/core/db/database';
 import { refuseNewerSchema } from '@moniepoint/core/db/migrate';
 import { MoniepointError } from '@moniepoint/core/errors';
 import type { Command } from 'commander';
@@ -14,8 +14,7 @@ export function buildApiProgram(io: Io): Command {
     const log = createLog(io, config.logLevel);
     await withDatabase(config.databaseUrl, config.homeFolder, 'api', async (database) => {
       try {
-        const client = await database.connect('api');
-        await refuseNewerSchema(client).finally(() => client.end());
+        await withSession(database, 'api', refuseNewerSchema);
       } catch (error) {
         // A database that is down may come back; one that is newer does not get older.
         if (!(error instanceof MoniepointError) || error.cause === undefined) throw error;

@@ -1,5 +1,5 @@
 import { addOptions, configOf, DATABASE_OPTIONS, type Io } from '@moniepoint/api/bin';
-import { withDatabase } from '@moniepoint/core/db/database';
+import { withDatabase, withSession } from '@moniepoint/core/db/database';
 import { migrate } from '@moniepoint/core/db/migrate';
 import { Command } from 'commander';
 
@@ -8,14 +8,9 @@ export function migrateCommand(io: Io): Command {
   addOptions(command, DATABASE_OPTIONS);
   return command.action(async (flags) => {
     const config = configOf(io, flags);
-    await withDatabase(config.databaseUrl, config.homeFolder, 'migrate', async (database) => {
-      const client = await database.connect('migrate');
-      try {
-        const applied = await migrate(client);
-        io.out(applied.length === 0 ? 'The schema is up to date.\n' : `Applied: ${applied.join(', ')}\n`);
-      } finally {
-        await client.end();
-      }
-    });
+    const applied = await withDatabase(config.databaseUrl, config.homeFolder, 'migrate', (database) =>
+      withSession(database, 'migrate', migrate),
+    );
+    io.out(applied.length === 0 ? 'The schema is up to date.\n' : `Applied: ${applied.join(', ')}\n`);
   });
 }

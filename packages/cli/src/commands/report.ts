@@ -1,11 +1,10 @@
 import { addOptions, configOf, DATABASE_OPTIONS, type Io } from '@moniepoint/api/bin';
-import { withDatabase } from '@moniepoint/core/db/database';
-import { migrate } from '@moniepoint/core/db/migrate';
 import { MoniepointError } from '@moniepoint/core/errors';
 import { METRICS } from '@moniepoint/core/metrics';
 import { readSnapshot } from '@moniepoint/core/snapshot';
 import { Argument, Command } from 'commander';
 import { renderReport } from '../view/report.ts';
+import { inSession } from './session.ts';
 
 export function reportCommand(io: Io): Command {
   const command = new Command('report')
@@ -14,15 +13,7 @@ export function reportCommand(io: Io): Command {
   addOptions(command, ['format', ...DATABASE_OPTIONS]);
   return command.action(async (name: string, flags) => {
     const config = configOf(io, flags);
-    const snapshot = await withDatabase(config.databaseUrl, config.homeFolder, 'report', async (database) => {
-      const client = await database.connect('report');
-      try {
-        await migrate(client);
-        return await readSnapshot(client);
-      } finally {
-        await client.end();
-      }
-    });
+    const snapshot = await inSession(config, 'report', readSnapshot);
     if (snapshot === null) throw new MoniepointError('failed', 'Nothing was imported yet. Run: moniepoint import PATH');
     const text = renderReport(name, config.format, snapshot.answers);
     // The bytes of an HTTP body end without a line end; a terminal wants one.

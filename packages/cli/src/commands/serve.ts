@@ -3,7 +3,7 @@ import { addOptions, configOf, createLog, DATABASE_OPTIONS, type Io, printable }
 import { untilAborted } from '@moniepoint/api/program';
 import { startApi } from '@moniepoint/api/serve';
 import type { Config } from '@moniepoint/core/config';
-import { type Database, withDatabase } from '@moniepoint/core/db/database';
+import { type Database, withDatabase, withSession } from '@moniepoint/core/db/database';
 import { migrate } from '@moniepoint/core/db/migrate';
 import { describeError, MoniepointError } from '@moniepoint/core/errors';
 import { runImport } from '@moniepoint/core/import/run';
@@ -34,7 +34,7 @@ export function serveCommand(io: Io): Command {
     const config = configOf(io, flags);
     const log = createLog(io, config.logLevel);
     await withDatabase(config.databaseUrl, config.homeFolder, 'serve', async (database) => {
-      await withSession(database, migrate);
+      await withSession(database, 'serve', migrate);
       let importState: ImportState = { state: 'idle' };
       const api = await startApi(database, config, () => importState, log);
       try {
@@ -42,7 +42,7 @@ export function serveCommand(io: Io): Command {
           importState = { state: 'running' };
           importState = await importDataFolder(io, database, config);
         }
-        const snapshot = await withSession(database, readSnapshot);
+        const snapshot = await withSession(database, 'serve', readSnapshot);
         io.err(renderServing(api.url, snapshot));
         await untilAborted(io.signal);
       } finally {
@@ -50,18 +50,6 @@ export function serveCommand(io: Io): Command {
       }
     });
   });
-}
-
-async function withSession<T>(
-  database: Database,
-  work: (client: Awaited<ReturnType<Database['connect']>>) => Promise<T>,
-): Promise<T> {
-  const client = await database.connect('serve');
-  try {
-    return await work(client);
-  } finally {
-    await client.end();
-  }
 }
 
 /** An import that fails leaves the API with what was published before; only an interruption ends it too. */

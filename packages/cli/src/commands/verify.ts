@@ -1,9 +1,8 @@
 import { addOptions, configOf, DATABASE_OPTIONS, type Io } from '@moniepoint/api/bin';
-import { withDatabase } from '@moniepoint/core/db/database';
-import { migrate } from '@moniepoint/core/db/migrate';
 import { MoniepointError } from '@moniepoint/core/errors';
 import { verify } from '@moniepoint/core/import/verify';
 import { Command } from 'commander';
+import { inSession } from './session.ts';
 
 export function verifyCommand(io: Io): Command {
   const command = new Command('verify').description(
@@ -12,15 +11,7 @@ export function verifyCommand(io: Io): Command {
   addOptions(command, ['json', ...DATABASE_OPTIONS]);
   return command.action(async (flags) => {
     const config = configOf(io, flags);
-    const checks = await withDatabase(config.databaseUrl, config.homeFolder, 'verify', async (database) => {
-      const client = await database.connect('verify');
-      try {
-        await migrate(client);
-        return await verify(client);
-      } finally {
-        await client.end();
-      }
-    });
+    const checks = await inSession(config, 'verify', verify);
     const differing = checks.filter(({ differences }) => differences.length > 0);
     if (config.json) {
       io.out(`${JSON.stringify({ agrees: differing.length === 0, checks })}\n`);

@@ -139,52 +139,35 @@ function countsJson(counts: Counts) {
   return { ...rest, rejected_by_reason: rejectedByReason, coerced_by_column: coercedByColumn };
 }
 
+const BAR_WIDTH = 20;
+
+/** What the bar's line shows besides bytes. */
+type BarState = { rows: number; rejected: number; stage: string };
+
 function createBar(stream: NodeJS.WriteStream) {
+  const begin = Date.now();
   const bars = new MultiBar({
     stream,
-    format:
-      '{bar} {percentage}% | {done} of {all} | {rows} rows, {rate}/s | {rejected} rejected | {left} left | {stage}',
-    barCompleteChar: '#',
-    barIncompleteChar: '-',
-    barsize: 20,
+    format: (_, { value, total }, state: BarState) => barLine(value, total, Date.now() - begin, state, stream.columns),
+    linewrap: true, // our line fits; what is logged above it may be longer than the terminal is wide
     hideCursor: true,
     clearOnComplete: true,
     stopOnComplete: false,
-    linewrap: false,
     gracefulExit: false, // signals are the program's own business
   });
   let bar: SingleBar | null = null;
-  let begin = 0;
-  let total = 0;
+  let state: BarState = { rows: 0, rejected: 0, stage: '' };
   return {
     start(bytes: number) {
-      begin = Date.now();
-      total = bytes;
-      // The library shows NaN for a total of zero.
-      bar = bars.create(Math.max(bytes, 1), 0, {
-        done: '0 B',
-        all: formatBytes(bytes),
-        rows: '0',
-        rate: '0',
-        rejected: '0',
-        left: '?',
-        stage: '',
-      });
+      bar = bars.create(bytes, 0, state);
     },
     update(bytes: number, rows: number, rejected: number, stage: string) {
-      const seconds = Math.max(Date.now() - begin, 1) / 1000;
-      const left = bytes === 0 ? '?' : formatSeconds((Math.max(total - bytes, 0) / bytes) * seconds * 1000);
-      bar?.update(bytes, {
-        done: formatBytes(bytes),
-        rows: withSeparators(rows),
-        rate: withSeparators(Math.round(rows / seconds)),
-        rejected: withSeparators(rejected),
-        left,
-        stage,
-      });
+      state = { rows, rejected, stage };
+      bar?.update(bytes, state);
     },
     stage(stage: string) {
-      bar?.update({ stage });
+      state = { ...state, stage };
+      bar?.update(state);
     },
     log(text: string) {
       if (bar === null) stream.write(`${text}\n`);
@@ -192,9 +175,32 @@ function createBar(stream: NodeJS.WriteStream) {
     },
     stop() {
       if (bar === null) return;
-      bars.update();
+      bars.update(); // writes what was logged since the last redraw
       bars.stop();
       bar = null;
     },
   };
+}
+
+/** One line, cut to the terminal's width: a line that wrapped could not be taken back. */
+function barLine(
+  bytes: number,
+  total: number,
+  elapsedMs: number,
+  { rows, rejected, stage }: BarState,
+  columns: number,
+): string {
+  const share = total === 0 ? 1 : Math.min(bytes / total, 1);
+  const done = Math.round(share * BAR_WIDTH);
+  const seconds = Math.max(elapsedMs, 1) / 1000;
+  const left = share === 0 ? '?' : formatSeconds(elapsedMs / share - elapsedMs);
+  const line = [
+    `${'#'.repeat(done)}${'-'.repeat(BAR_WIDTH - done)} ${Math.floor(share * 100)}%`,
+    `${formatBytes(bytes)} of ${formatBytes(total)}`,
+    `${withSeparators(rows)} rows, ${withSeparators(Math.round(rows / seconds))}/s`,
+    `${withSeparators(rejected)} rejected`,
+    `${left} left`,
+    stage,
+  ].join(' | ');
+  return line.slice(0, Math.max(columns - 1, 1));
 }

@@ -47,12 +47,19 @@ it('sessions read times and bytes alike, whatever the server’s or the database
   const database = await createDatabase();
   const client = await database.connect('test');
   const { rows } = await client.query<{ name: string }>('SELECT current_database() AS name');
-  for (const setting of ["timezone = 'Africa/Lagos'", "datestyle = 'German'", 'bytea_output = escape', 'search_path = pg_catalog']) {
+  for (const setting of [
+    "timezone = 'Africa/Lagos'",
+    "datestyle = 'German'",
+    'bytea_output = escape',
+    'search_path = pg_catalog',
+  ]) {
     await client.query(`ALTER DATABASE ${rows[0]?.name} SET ${setting}`);
   }
   await client.end();
   const other = await database.connect('test');
-  const read = await other.query(`SELECT to_regclass('event')::text AS event, timestamptz '2024-01-01 00:00Z' AS time, 'é'::bytea AS bytes`);
+  const read = await other.query(
+    `SELECT to_regclass('event')::text AS event, timestamptz '2024-01-01 00:00Z' AS time, 'é'::bytea AS bytes`,
+  );
   expect(read.rows).toEqual([{ event: 'event', time: new Date('2024-01-01T00:00:00Z'), bytes: Buffer.from('é') }]);
   await other.end();
 });

@@ -38,16 +38,27 @@ export async function openDatabase(databaseUrl: string | undefined, home: string
     const place = withoutPassword(databaseUrl);
     return { url: databaseUrl, place, connect: (role) => connect(databaseUrl, place, role), close: async () => {} };
   }
-  let lease = await joinEmbedded(home, command);
+  let joining = joinEmbedded(home, command);
+  const { url, place } = await joining;
   return {
-    url: lease.url,
-    place: lease.place,
+    url,
+    place,
     connect: async (role) => {
-      // A server that was killed under us is started again by whoever needs it next.
-      if (!lease.isAlive()) lease = await joinEmbedded(home, command);
-      return connect(lease.url, lease.place, role);
+      // A server that was killed under us is started again by whoever needs it next; of several at once, by one.
+      const seen = joining;
+      const isGone = await seen.then(
+        (lease) => !lease.isAlive(),
+        () => true,
+      );
+      if (isGone && joining === seen) joining = joinEmbedded(home, command);
+      await joining;
+      return connect(url, place, role);
     },
-    close: () => lease.release(),
+    close: () =>
+      joining.then(
+        (lease) => lease.release(),
+        () => {}, // the server did not come back: there is nothing to give back
+      ),
   };
 }
 
@@ -63,6 +74,20 @@ export async function withDatabase<T>(
     return await work(database);
   } finally {
     await database.close();
+  }
+}
+
+/** One session for the length of some work. */
+export async function withSession<T>(
+  database: Pick<Database, 'connect'>,
+  role: string,
+  work: (client: pg.Client) => Promise<T>,
+): Promise<T> {
+  const client = await database.connect(role);
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
   }
 }
 

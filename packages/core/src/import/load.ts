@@ -67,7 +67,7 @@ export async function loadFile(
     unknownColumns(names) {
       report({
         type: 'warning',
-        message: `${file.name}: unknown columns are ignored: ${names.map((name) => JSON.stringify(name)).join(', ')}`,
+        message: `${file.name}: unknown columns are ignored: ${listSome(names)}`,
       });
     },
   };
@@ -137,4 +137,10 @@ function reasonsOf(counts: Counts): string {
     .sort(([, a], [, b]) => b - a)
     .map(([reason, n]) => `${n} ${reason}`)
     .join(', ');
+}
+
+/** The first few as quoted names, and how many more there are. */
+function listSome(names: readonly string[]): string {
+  const shown = names.slice(0, 10).map((name) => JSON.stringify(name.length > 64 ? `${name.slice(0, 64)}…` : name));
+  return `${shown.join(', ')}${names.length > shown.length ? ` and ${names.length - shown.length} more` : ''}`;
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
@@ -119,12 +119,17 @@ async function* rawChunks(
 
 async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile): AsyncGenerator<Buffer> {
   const gunzip = createGunzip({ chunkSize: CHUNK_BYTES });
-  // The stream keeps what it is given until it has time for it, so it must own its bytes.
-  const owned = async function* () {
-    for await (const chunk of raw) yield Buffer.from(chunk);
-  };
-  const feeding = pipeline(owned, gunzip);
-  feeding.catch(() => {}); // the same error reaches the loop below
+  // pipeline() would break off where zero bytes follow the packed content, which some tools pad with: unpacking then ends
+  // before its input does, and the rest still belongs to the file's hash.
+  const feeding = (async () => {
+    for await (const chunk of raw) {
+      if (gunzip.readableEnded || gunzip.destroyed) continue;
+      // The stream keeps what it is given until it has time for it, so it must own its bytes.
+      if (!gunzip.write(Buffer.from(chunk))) await Promise.race([once(gunzip, 'drain'), once(gunzip, 'close')]);
+    }
+    gunzip.end();
+  })();
+  feeding.catch((error: Error) => gunzip.destroy(error));
   try {
     for await (const chunk of gunzip) yield chunk as Buffer;
     await feeding;
@@ -135,5 +140,7 @@ async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile): AsyncGen
       `${file.path}: is not a whole gzip file: ${describeError(error)}. Nothing of it was kept; deliver it again.`,
       error,
     );
+  } finally {
+    gunzip.destroy(); // a reader that stops early leaves no input waiting
   }
 }

@@ -9,7 +9,7 @@ type Cut = [kind: string, content: string, line: number];
 function cut(file: Buffer | string, sizes: readonly number[] = [Number.MAX_SAFE_INTEGER]): Cut[] {
   const bytes = Buffer.from(file);
   const cuts: Cut[] = [];
-  const state: CutState = { line: 1, isSkipping: false };
+  const state: CutState = { line: 1, tooLong: null };
   let rest = Buffer.alloc(0);
   for (let at = 0, piece = 0; at < bytes.length || piece === 0; piece += 1) {
     const size = sizes[Math.min(piece, sizes.length - 1)] as number;
@@ -189,13 +189,60 @@ describe('records of a file, at any chunk boundary', () => {
       expect(summary(cut(file, sizes))).toEqual(cuts);
   });
 
-  it('a record of many quoted fields that passes 1 MiB ends with the line on which it does', () => {
-    const field = `"${x(60_000)}\n"`;
-    const file = `${Array(20).fill(field).join(',')}\nlast\n`;
-    const cuts = summary(cut(file));
-    expect(cuts[0]).toEqual(['too_long', 65_536, 1]);
-    expect(cuts.at(-1)).toEqual(['plain', 4, 22]);
-    expect(summary(cut(file, [65_536]))).toEqual(cuts);
+  it.each([
+    [
+      'many quoted fields',
+      `${Array(20)
+        .fill(`"${x(60_000)}\n"`)
+        .join(',')}\n`,
+      21,
+    ],
+    [
+      'a valid row inside a quoted field behind the limit',
+      `${Array(18)
+        .fill(`"${x(60_000)}"`)
+        .join(',')},"a\n1,2,3\nb",c\n`,
+      3,
+    ],
+    ['a line end inside a quoted field behind the limit', `${x(MAX_RECORD_BYTES)},"a\nb"\r\n`, 2],
+    ['a broken quote behind the limit', `${x(MAX_RECORD_BYTES)},"a"b\n`, 1],
+    ['a quote that is never closed behind the limit', `${x(MAX_RECORD_BYTES + 1)},"a\n`, 1],
+  ])('a record over 1 MiB ends where it ends: %s', (_, file, lines) => {
+    for (const sizes of [[Number.MAX_SAFE_INTEGER], [65_536], [65_537], [100_000], [1_048_577]]) {
+      expect(summary(cut(`${file}last\n`, sizes))).toEqual([
+        ['too_long', 65_536, 1],
+        ['plain', 4, lines + 1],
+      ]);
+    }
+  });
+
+  it('the line end is not part of the 1 MiB', () => {
+    for (const [end, size] of [
+      ['\n', 0],
+      ['\r\n', 0],
+      ['\n', 1],
+      ['\r\n', 1],
+    ] as const) {
+      for (const [field, overhead] of [
+        ['a', 0],
+        ['"a"', 2],
+      ] as const) {
+        const file = `${x(MAX_RECORD_BYTES + size - 2 - overhead)},${field}${end}b`;
+        const kind = size === 1 ? 'too_long' : overhead === 0 ? 'plain' : 'quoted';
+        for (const sizes of [
+          [Number.MAX_SAFE_INTEGER],
+          [MAX_RECORD_BYTES],
+          [MAX_RECORD_BYTES + 1],
+          [MAX_RECORD_BYTES + 2],
+          [100_000],
+        ]) {
+          expect(
+            cut(file, sizes).map(([found]) => found),
+            JSON.stringify([field, end, size, sizes]),
+          ).toEqual([kind, 'plain']);
+        }
+      }
+    }
   });
 });
 

@@ -7,7 +7,8 @@
  * - A quote opens a quoted field only as the field's first byte, and closes it only before a comma or a line end.
  * - A record whose quotes break these rules ends with the line on which the offending field begins; so a quote that
  *   is never closed costs that line, and the next line is a record again.
- * - A record of more than MAX_RECORD_BYTES ends with the line on which it passes that size.
+ * - A record of more than MAX_RECORD_BYTES is walked to its end in the same way, but only its beginning is kept.
+ * - The end of a line is LF, or CR and LF; at the end of the file CR alone counts as one.
  */
 
 const LF = 0x0a;
@@ -18,9 +19,6 @@ const COMMA = 0x2c;
 export const MAX_RECORD_BYTES = 1024 * 1024;
 /** How far behind an opening quote its closing quote may lie. */
 export const MAX_QUOTED_BYTES = 64 * 1024;
-/** From a record's start, no byte beyond this one can change what is decided about it. */
-const DECISION_BYTES = MAX_RECORD_BYTES + MAX_QUOTED_BYTES + 3;
-
 /** `plain` holds no quote; `quoted` is well-formed; `malformed` breaks the quoting rules; `too_long` passed the limit. */
 export type RecordKind = 'plain' | 'quoted' | 'malformed' | 'too_long';
 
@@ -34,15 +32,18 @@ export type TakeRecord = (kind: RecordKind, start: number, end: number, line: nu
 export type CutState = {
   /** Line of the next byte, counted from 1. */
   line: number;
-  /** Inside a record that was too long, looking for the end of its line. */
-  isSkipping: boolean;
+  /** Where in a record that is too long the next byte stands; null outside of one. */
+  tooLong: Place | null;
 };
+
+/** At the start of a field, inside an unquoted field, or behind a broken quote on the line that ends the record. */
+type Place = 'field' | 'unquoted' | 'broken_line';
 
 const KEPT_OF_TOO_LONG_BYTES = 64 * 1024;
 
 /**
  * Cuts as many records as the window allows and returns the number of bytes that are done with. The caller passes the
- * rest again with more behind it; a rest never grows beyond DECISION_BYTES.
+ * rest again with more behind it; a rest never grows beyond a record's and a quoted field's largest size together.
  *
  * @param isLast the file ends with this window
  */
@@ -50,107 +51,116 @@ export function cutRecords(window: Buffer, isLast: boolean, state: CutState, tak
   let position = 0;
   let nextQuote = -1;
   while (position < window.length) {
-    if (state.isSkipping) {
-      const lineEnd = window.indexOf(LF, position);
-      if (lineEnd === -1) return window.length;
-      position = lineEnd + 1;
+    if (state.tooLong !== null) {
+      const walked = walk(window, position, state.tooLong, isLast);
+      state.line += countLines(window, position, walked.end ?? walked.position);
+      if (walked.end === null) {
+        state.tooLong = walked.place;
+        return walked.position;
+      }
       state.line += 1;
-      state.isSkipping = false;
+      state.tooLong = null;
+      position = walked.end + 1;
       continue;
     }
 
     const lineEnd = window.indexOf(LF, position);
+    const plainEnd = lineEnd === -1 && isLast ? window.length : lineEnd;
     if (nextQuote < position) nextQuote = indexOrEnd(window.indexOf(QUOTE, position), window);
-    const plainEnd = lineEnd === -1 ? window.length : lineEnd;
-    if (nextQuote >= plainEnd && (lineEnd !== -1 || isLast) && plainEnd - position <= MAX_RECORD_BYTES) {
-      take('plain', position, withoutCr(window, position, plainEnd), state.line);
+    if (plainEnd !== -1 && nextQuote >= plainEnd) {
+      const end = withoutCr(window, position, plainEnd);
+      if (end - position > MAX_RECORD_BYTES) take('too_long', position, position + KEPT_OF_TOO_LONG_BYTES, state.line);
+      else take('plain', position, end, state.line);
       state.line += 1;
       position = plainEnd + 1;
       continue;
     }
 
-    const record = decide(window, position, isLast);
-    if (record === null) return position;
-    const isTooLong = record.end - position > MAX_RECORD_BYTES;
-    if (isTooLong) {
+    const walked = walk(window, position, 'field', isLast);
+    // One byte of tolerance: a CR that belongs to the line end does not count.
+    const isCertainlyTooLong = walked.position - position > MAX_RECORD_BYTES + 1;
+    if (walked.end === null) {
+      if (!isCertainlyTooLong) return position;
       take('too_long', position, position + KEPT_OF_TOO_LONG_BYTES, state.line);
-      state.line += countLines(window, position, position + MAX_RECORD_BYTES);
-      state.isSkipping = true;
-      position += MAX_RECORD_BYTES;
-    } else {
-      take(record.kind, position, withoutCr(window, position, record.end), state.line);
-      state.line += countLines(window, position, record.end) + 1;
-      position = record.end + 1;
+      state.line += countLines(window, position, walked.position);
+      state.tooLong = walked.place;
+      return walked.position;
     }
+    const end = withoutCr(window, position, walked.end);
+    if (end - position > MAX_RECORD_BYTES) take('too_long', position, position + KEPT_OF_TOO_LONG_BYTES, state.line);
+    else take(walked.place === 'broken_line' ? 'malformed' : 'quoted', position, end, state.line);
+    state.line += countLines(window, position, walked.end) + 1;
+    position = walked.end + 1;
   }
   return window.length;
 }
 
 /**
- * Walks one record field by field. Returns its kind and the index of its line end, `window.length` at the end of the
- * file, or null when the window does not hold enough to decide.
+ * Walks a record field by field from a place in it. `end` is the index of its line end, `window.length` at the end of the
+ * file, or null where the window ends too early to tell; then `position` and `place` say where to walk on.
  */
-function decide(window: Buffer, start: number, isLast: boolean): { kind: RecordKind; end: number } | null {
-  const tooLong = { kind: 'too_long', end: start + MAX_RECORD_BYTES + 1 } as const;
-  const isWholeView = isLast || window.length - start >= DECISION_BYTES;
-  const undecided = isWholeView ? tooLong : null;
-  let position = start;
+type Walked = { readonly end: number | null; readonly position: number; readonly place: Place };
+
+function walk(window: Buffer, from: number, fromPlace: Place, isLast: boolean): Walked {
+  let position = from;
+  let place = fromPlace;
+  const at = (end: number | null): Walked => ({ end, position, place });
   for (;;) {
-    if (position - start > MAX_RECORD_BYTES) return tooLong;
-    const fieldStart = position;
-    if (window[position] === QUOTE) {
-      const closing = closingQuote(window, position, isLast);
-      if (closing === null) return undecided;
-      if (closing === 'none') return malformed(window, fieldStart, isLast, undecided);
-      const after = window[closing + 1];
-      if (after === undefined || after === LF) return { kind: 'quoted', end: closing + 1 };
-      if (after === CR) {
-        if (closing + 2 >= window.length && !isLast) return undecided;
-        if (closing + 2 >= window.length || window[closing + 2] === LF) {
-          return { kind: 'quoted', end: Math.min(closing + 2, window.length) };
-        }
-      }
-      if (after !== COMMA) return malformed(window, fieldStart, isLast, undecided);
-      position = closing + 2;
-      continue;
+    if (place === 'broken_line') {
+      const lineEnd = window.indexOf(LF, position);
+      position = indexOrEnd(lineEnd, window);
+      return at(lineEnd === -1 && !isLast ? null : position);
     }
-    while (
-      position < window.length &&
-      window[position] !== COMMA &&
-      window[position] !== LF &&
-      window[position] !== QUOTE
-    )
+    if (place === 'field') {
+      if (position >= window.length && !isLast) return at(null);
+      if (window[position] === QUOTE) {
+        const after = behindQuoted(window, position, isLast);
+        if (after === null) return at(null);
+        if (after === 'broken') place = 'broken_line';
+        else if (window[after] === COMMA) position = after + 1;
+        else return at(window[after] === CR ? after + 1 : after);
+        continue;
+      }
+      place = 'unquoted';
+    }
+    let stop = window[position];
+    while (stop !== undefined && stop !== COMMA && stop !== LF && stop !== QUOTE) stop = window[++position];
+    if (stop === undefined) return at(isLast ? position : null);
+    if (stop === LF) return at(position);
+    if (stop === QUOTE) {
+      place = 'broken_line';
+    } else {
+      place = 'field';
       position += 1;
-    const stop = window[position];
-    if (stop === undefined) return isLast ? { kind: 'quoted', end: window.length } : undecided;
-    if (stop === LF) return { kind: 'quoted', end: position };
-    if (stop === QUOTE) return malformed(window, fieldStart, isLast, undecided);
-    position += 1;
+    }
   }
 }
 
-/** Index of the quote that closes the field opened at `open`, `none` where the look-ahead finds none, null for undecided. */
-function closingQuote(window: Buffer, open: number, isLast: boolean): number | 'none' | null {
+/**
+ * Index of what follows the quoted field opened at `open`: a comma, a line end or the end of the file. `broken` where
+ * something else follows or the quote is not closed in time; null where the window ends too early to tell.
+ */
+function behindQuoted(window: Buffer, open: number, isLast: boolean): number | 'broken' | null {
+  const closing = closingQuote(window, open, isLast);
+  if (closing === null || closing === 'broken') return closing;
+  const after = closing + 1;
+  const byte = window[after];
+  if (byte === undefined || byte === COMMA || byte === LF) return after;
+  if (byte !== CR) return 'broken';
+  if (after + 1 >= window.length) return isLast ? after : null;
+  return window[after + 1] === LF ? after : 'broken';
+}
+
+/** Index of the quote that closes the field opened at `open`, or `broken` or null as above. */
+function closingQuote(window: Buffer, open: number, isLast: boolean): number | 'broken' | null {
   const bound = open + 1 + MAX_QUOTED_BYTES;
   const end = Math.min(bound, window.length);
   for (let position = open + 1; ; position += 2) {
     position = window.indexOf(QUOTE, position);
-    if (position === -1 || position >= end) return bound <= window.length || isLast ? 'none' : null;
+    if (position === -1 || position >= end) return bound <= window.length || isLast ? 'broken' : null;
     if (position + 1 >= window.length && !isLast) return null;
     if (window[position + 1] !== QUOTE) return position;
   }
-}
-
-/** The record ends with the line on which the field at `fieldStart` begins. */
-function malformed(
-  window: Buffer,
-  fieldStart: number,
-  isLast: boolean,
-  undecided: { kind: RecordKind; end: number } | null,
-) {
-  const lineEnd = window.indexOf(LF, fieldStart);
-  if (lineEnd !== -1) return { kind: 'malformed', end: lineEnd } as const;
-  return isLast ? ({ kind: 'malformed', end: window.length } as const) : undecided;
 }
 
 const indexOrEnd = (index: number, window: Buffer) => (index === -1 ? window.length : index);

@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
 import { createFolder, eventId, HEADER, row, writeActivities } from '../../../../test/files.ts';
-import type { Database } from '../db/database.ts';
+import { type Database, withSession } from '../db/database.ts';
 import { METRICS } from '../metrics.ts';
 import type { ImportEvent, ImportResult } from './progress.ts';
 import { type ImportOptions, runImport } from './run.ts';
@@ -38,12 +38,8 @@ async function load(
 }
 
 async function differences(database: Database): Promise<string[]> {
-  const client = await database.connect('test');
-  try {
-    return (await verify(client)).flatMap(({ name, differences: found }) => found.map((text) => `${name}: ${text}`));
-  } finally {
-    await client.end();
-  }
+  const checks = await withSession(database, 'test', verify);
+  return checks.flatMap(({ name, differences: found }) => found.map((text) => `${name}: ${text}`));
 }
 
 const fileOf = (result: ImportResult) => {
@@ -220,6 +216,19 @@ describe('input files (CONTRACT.md section 1)', () => {
     expect(result.files.map(({ status }) => status)).toEqual(['loaded', 'failed']);
     expect(result.files[1]?.error).toContain('is not a whole gzip file');
     expect(result.counts.accepted).toBe(5000);
+  });
+
+  it.each([
+    ['zero bytes behind it', [Buffer.alloc(512)], 1],
+    ['one zero byte behind it', [Buffer.alloc(1)], 1],
+    ['a megabyte of zero bytes behind it', [Buffer.alloc(1_000_000)], 1],
+    ['another member', [gzipSync(`${row({ event_id: eventId(2) })}\n`)], 2],
+  ])('a gzip file with %s', async (_, more, accepted) => {
+    const database = await createDatabase();
+    const path = join(createFolder(), 'activities_20240101.csv.gz');
+    writeFileSync(path, Buffer.concat([gzipSync(`${HEADER}\n${row()}\n`), ...more]));
+    expect((await load(database, path)).counts).toMatchObject({ read: accepted, accepted });
+    expect(fileOf(await load(database, path)).status).toBe('unchanged');
   });
 
   it('an unreadable file fails and the others load', async () => {

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { type Database, inTransaction, isConnectionLost } from '../db/database.ts';
+import { type Database, inTransaction, isConnectionLost, withSession } from '../db/database.ts';
 import { migrate } from '../db/migrate.ts';
 import { describeError, MoniepointError } from '../errors.ts';
 import { readSnapshot } from '../snapshot.ts';
@@ -75,6 +75,7 @@ export async function runImport(
       }
       if (options.isDryRun) await client.query('ROLLBACK');
     } catch (error) {
+      await stopCancelling();
       const outcome = signal.aborted ? 'interrupted' : 'failed';
       if (runId !== null) await finishRun(client, runId, outcome).catch(() => {}); // the connection may be what failed
       throw error;
@@ -110,7 +111,7 @@ export async function runImport(
     }
     throw error;
   } finally {
-    stopCancelling();
+    await stopCancelling();
     await client.end().catch(() => {}); // it may have been lost already
   }
 }
@@ -233,17 +234,22 @@ function outcomeOf(results: readonly FileResult[]): ImportResult['outcome'] {
   return results.some(({ status }) => status === 'incomplete') ? 'incomplete' : 'done';
 }
 
-/** A signal ends the running statement too, through a second session, so that nobody waits for a long one. */
-function cancelOnAbort(database: Database, client: pg.Client, signal: AbortSignal): () => void {
+/**
+ * A signal ends the running statement too, through a second session, so that nobody waits for a long one.
+ *
+ * @returns a function that ends this, and returns when no cancellation is on its way any more
+ */
+function cancelOnAbort(database: Database, client: pg.Client, signal: AbortSignal): () => Promise<void> {
   const pid = (client as unknown as { processID: number }).processID; // known to pg, unknown to its types
-  const cancel = async () => {
-    const other = await database.connect('cancel');
-    await other.query('SELECT pg_cancel_backend($1)', [pid]);
-    await other.end();
-  };
+  let cancelling = Promise.resolve();
   const onAbort = () => {
-    cancel().catch(() => {}); // the import notices the signal by itself, only later
+    cancelling = withSession(database, 'cancel', async (other) => {
+      await other.query('SELECT pg_cancel_backend($1)', [pid]);
+    }).catch(() => {}); // the import notices the signal by itself, only later
   };
   signal.addEventListener('abort', onAbort, { once: true });
-  return () => signal.removeEventListener('abort', onAbort);
+  return async () => {
+    signal.removeEventListener('abort', onAbort);
+    await cancelling;
+  };
 }

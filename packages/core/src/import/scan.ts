@@ -25,7 +25,7 @@ const SPACE = 0x20;
  * @throws MoniepointError `failed` (from the returned function) for a bad header
  */
 export function createScanner(path: string, strict: boolean, sink: RowSink): (piece: Buffer, isLast: boolean) => void {
-  const state: CutState = { line: 1, isSkipping: false };
+  const state: CutState = { line: 1, tooLong: null };
   let rest: Buffer = Buffer.alloc(0);
   let isAtStart = true;
   let header: Header | null = null;

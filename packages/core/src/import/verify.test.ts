@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
 import { createFolder, eventId, row, writeActivities } from '../../../../test/files.ts';
-import type { Database } from '../db/database.ts';
+import { type Database, withSession } from '../db/database.ts';
 import { runImport } from './run.ts';
 import { verify } from './verify.ts';
 
@@ -27,9 +27,7 @@ async function loaded(): Promise<Database> {
 }
 
 async function differing(database: Database): Promise<string[]> {
-  const client = await database.connect('test');
-  const checks = await verify(client);
-  await client.end();
+  const checks = await withSession(database, 'test', verify);
   return checks.filter(({ differences }) => differences.length > 0).map(({ name }) => name);
 }
 
