@@ -1,3 +1,4 @@
+import type { ImportEntry } from '@moniepoint/core/imports';
 import { METRICS } from '@moniepoint/core/metrics';
 import type { Snapshot } from '@moniepoint/core/snapshot';
 import pino from 'pino';
@@ -38,8 +39,9 @@ function app(snapshot: Snapshot | null = SNAPSHOT, options: Partial<AppOptions> 
     log: pino({ level: 'silent' }),
     ...options,
   });
-  if (snapshot !== null) created.publish(snapshot);
-  return created;
+  const publish = (latest: Snapshot, imports: ImportEntry[] = []) => created.publish({ snapshot: latest, imports });
+  if (snapshot !== null) publish(snapshot);
+  return { hono: created.hono, publish };
 }
 
 const paths = METRICS.map(({ name }) => `/analytics/${name}`);
@@ -96,7 +98,7 @@ describe('headers', () => {
     expect(headers.get('X-Data-As-Of')).toBe('2024-02-01T03:04:05.678Z');
   });
 
-  it.each([...paths, '/health', '/readyz', '/openapi.json', '/docs', '/nowhere'])(
+  it.each([...paths, '/health', '/readyz', '/imports', '/metrics', '/openapi.json', '/docs', '/redoc', '/nowhere'])(
     'of every answer: %s',
     async (path) => {
       const { headers } = await app().hono.request(path);
@@ -241,20 +243,78 @@ describe('GET /openapi.json and GET /docs', () => {
       paths: Record<string, { get: { responses: Record<string, unknown> } }>;
     };
     expect(document.openapi).toBe('3.1.0');
-    expect(Object.keys(document.paths).sort()).toEqual([...paths, '/health', '/readyz'].sort());
+    expect(Object.keys(document.paths).sort()).toEqual([...paths, '/health', '/readyz', '/imports'].sort());
     expect(Object.keys(document.paths['/analytics/top-merchant']!.get.responses)).toEqual(['200', '304', '404', '503']);
     expect(Object.keys(document.paths['/analytics/kyc-funnel']!.get.responses)).toEqual(['200', '304', '503']);
   });
 
-  it('the page takes everything from this server', async () => {
+  it.each([
+    ['/docs', 3],
+    ['/redoc', 2],
+  ])('%s takes everything from this server', async (path, count) => {
     const { hono } = app();
-    const page = await (await hono.request('/docs')).text();
-    const links = [...page.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, link]) => link as string);
-    expect(links.length).toBe(3);
+    const response = await hono.request(path);
+    expect(response.headers.get('Content-Security-Policy')).toMatch(
+      /^default-src 'none'; script-src 'self'; .*connect-src 'self'/,
+    );
+    const links = [...(await response.text()).matchAll(/(?:src|href)="([^"]+)"/g)].map(([, link]) => link as string);
+    expect(links).toHaveLength(count);
     for (const link of links) {
-      expect(link).toMatch(/^\/docs\//);
+      expect(link.startsWith(`${path}/`)).toBe(true);
       expect((await hono.request(link)).status).toBe(200);
     }
-    expect(await (await hono.request('/docs/start.js')).text()).toContain("url: '/openapi.json'");
+    expect(await (await hono.request(`${path}/start.js`)).text()).toContain("'/openapi.json'");
+  });
+});
+
+describe('GET /imports and GET /metrics', () => {
+  const ENTRY: ImportEntry = {
+    file_id: 2,
+    file: 'activities_20240101.csv',
+    status: 'loaded',
+    size_bytes: 10,
+    read: 4,
+    accepted: 1,
+    duplicate: 1,
+    conflict: 0,
+    rejected: 2,
+    coerced: 0,
+    rejected_by_reason: { status: 2 },
+    coerced_by_column: {},
+    error: null,
+    started_at: '2024-02-01T03:04:05.000Z',
+    finished_at: '2024-02-01T03:04:06.000Z',
+  };
+  const FAILED: ImportEntry = { ...ENTRY, file_id: 3, status: 'failed', error: 'why', read: 0, rejected: 0 };
+
+  it('/imports is the ledger as it was handed in, newest first', async () => {
+    const { hono, publish } = app(null);
+    expect(await (await hono.request('/imports')).json()).toEqual({ imports: [] });
+    publish(SNAPSHOT, [FAILED, ENTRY]);
+    expect(await (await hono.request('/imports')).json()).toEqual({ imports: [FAILED, ENTRY] });
+  });
+
+  it('/metrics is Prometheus text: requests by route and status, data, last file', async () => {
+    const { hono, publish } = app(null, { isDatabaseConnected: () => false });
+    const lines = async () => (await (await hono.request('/metrics')).text()).split('\n');
+    expect(await lines()).toContain('moniepoint_data_version 0');
+    publish(SNAPSHOT, [FAILED, ENTRY]);
+    await hono.request('/analytics/kyc-funnel');
+    await hono.request('/nowhere/a');
+    await hono.request('/nowhere/b');
+    const response = await hono.request('/metrics');
+    expect(response.headers.get('Content-Type')).toMatch(/^text\/plain; version=0\.0\.4/);
+    const text = (await response.text()).split('\n');
+    expect(text).toEqual(
+      expect.arrayContaining([
+        'moniepoint_data_version 7',
+        'moniepoint_data_published_timestamp_seconds 1706756645.678',
+        'moniepoint_database_up 0',
+        'moniepoint_last_file_rows 4',
+        'moniepoint_last_file_rejected_rows 2',
+        'moniepoint_http_request_duration_seconds_count{route="/analytics/kyc-funnel",status="200"} 1',
+        'moniepoint_http_request_duration_seconds_count{route="other",status="404"} 2',
+      ]),
+    );
   });
 });

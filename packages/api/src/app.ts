@@ -1,13 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { ImportEntrySchema } from '@moniepoint/core/imports';
 import { METRICS, type Metric } from '@moniepoint/core/metrics';
-import type { Snapshot } from '@moniepoint/core/snapshot';
 import type { Context } from 'hono';
 import { cors } from 'hono/cors';
 import type { Logger } from 'pino';
+import { Gauge, Histogram, Registry } from 'prom-client';
+import type { Published } from './live-snapshot.ts';
 import {
   matchesEtag,
   metricPath,
@@ -32,8 +35,8 @@ export type AppOptions = {
 
 export type App = {
   readonly hono: OpenAPIHono<Env>;
-  /** Swaps in the responses of a new snapshot; requests see the old ones or the new ones. */
-  readonly publish: (snapshot: Snapshot) => void;
+  /** Swaps in the responses of what was published; requests see the old ones or the new ones. */
+  readonly publish: (published: Published) => void;
 };
 
 type Env = { Variables: { requestId: string } };
@@ -41,7 +44,7 @@ type Env = { Variables: { requestId: string } };
 const RETRY_AFTER_SECONDS = 2;
 
 const API_POLICY = "default-src 'none'; frame-ancestors 'none'";
-/** Swagger UI brings its own scripts, and styles its elements one by one. */
+/** Both pages bring their own scripts, and style their elements one by one. */
 const DOCS_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'";
 
@@ -51,7 +54,7 @@ const DOCS_POLICY =
 export function createApp(options: AppOptions): App {
   const startedAt = performance.now();
   let ready: ReadyResponses | null = null;
-  let published: Snapshot | null = null;
+  let published: Published = { snapshot: null, imports: [] };
   const hono = new OpenAPIHono<Env>();
 
   const fixedHeaders: Record<string, string> = {
@@ -71,6 +74,7 @@ export function createApp(options: AppOptions): App {
     c.set('requestId', requestId);
     await next();
     const ms = performance.now() - begin;
+    observe(routes.has(c.req.path) ? c.req.path : 'other', c.res.status, ms);
     const { headers } = c.res;
     for (const [name, value] of Object.entries(fixedHeaders)) headers.set(name, value);
     if (!headers.has('Content-Security-Policy')) headers.set('Content-Security-Policy', API_POLICY);
@@ -114,8 +118,8 @@ export function createApp(options: AppOptions): App {
         version: options.version,
         uptime_seconds: Math.floor((performance.now() - startedAt) / 1000),
         database: options.isDatabaseConnected() ? ('up' as const) : ('down' as const),
-        data_version: published?.dataVersion ?? null,
-        data_as_of: published?.asOf ?? null,
+        data_version: published.snapshot?.dataVersion ?? null,
+        data_as_of: published.snapshot?.asOf ?? null,
         import: options.importState(),
       },
       200,
@@ -126,6 +130,13 @@ export function createApp(options: AppOptions): App {
   hono.openAPIRegistry.registerPath(readyRoute);
   hono.get(readyRoute.path, (c) =>
     ready === null ? notReady(c) : c.json({ status: 'ready' }, 200, { 'Cache-Control': 'no-store' }),
+  );
+
+  hono.openapi(importsRoute, (c) => c.json({ imports: [...published.imports] }, 200, { 'Cache-Control': 'no-store' }));
+
+  const { registry, observe } = createMetrics(() => published, options.isDatabaseConnected);
+  hono.get('/metrics', async (c) =>
+    c.body(await registry.metrics(), 200, { 'Content-Type': registry.contentType, 'Cache-Control': 'no-store' }),
   );
 
   serveDocs(hono, options.version);
@@ -145,9 +156,9 @@ export function createApp(options: AppOptions): App {
 
   return {
     hono,
-    publish: (snapshot) => {
-      ready = prepareResponses(snapshot);
-      published = snapshot;
+    publish: (latest) => {
+      if (latest.snapshot !== null) ready = prepareResponses(latest.snapshot);
+      published = latest;
     },
   };
 }
@@ -166,6 +177,45 @@ function notReady(c: Context<Env>): Response {
   return problem(c, 503, 'Nothing was imported yet. Try again when the first import has ended.', {
     'Retry-After': String(RETRY_AFTER_SECONDS),
   });
+}
+
+// --- /metrics ------------------------------------------------------------------------------------------------------
+
+function createMetrics(published: () => Published, isDatabaseConnected: () => boolean) {
+  const registry = new Registry();
+  const requests = new Histogram({
+    name: 'moniepoint_http_request_duration_seconds',
+    help: 'Time to answer a request, by route and status',
+    labelNames: ['route', 'status'],
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1],
+    registers: [registry],
+  });
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name: `moniepoint_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  gauge(
+    'data_version',
+    'Version of the served data; 0 before the first import',
+    () => published().snapshot?.dataVersion ?? 0,
+  );
+  gauge('data_published_timestamp_seconds', 'When the served data was published', () => {
+    const { snapshot } = published();
+    return snapshot === null ? 0 : Date.parse(snapshot.asOf) / 1000;
+  });
+  gauge('database_up', 'Whether the database answers', () => Number(isDatabaseConnected()));
+  const lastLoaded = () => published().imports.find(({ status }) => status === 'loaded');
+  gauge('last_file_rows', 'Rows of the newest loaded file', () => lastLoaded()?.read ?? 0);
+  gauge('last_file_rejected_rows', 'Rejected rows of the newest loaded file', () => lastLoaded()?.rejected ?? 0);
+  return {
+    registry,
+    observe: (route: string, status: number, ms: number) => requests.observe({ route, status }, ms / 1000),
+  };
 }
 
 // --- what /openapi.json says ---------------------------------------------------------------------------------------
@@ -244,25 +294,44 @@ const readyRoute = createRoute({
   },
 });
 
-// --- Swagger UI from our own files ---------------------------------------------------------------------------------
+const importsRoute = createRoute({
+  method: 'get',
+  path: '/imports',
+  operationId: 'imports',
+  summary: 'The ledger: what was loaded, and what failed',
+  responses: {
+    200: {
+      description: 'The newest lines of the ledger, newest first.',
+      content: { 'application/json': { schema: z.object({ imports: z.array(ImportEntrySchema) }) } },
+    },
+  },
+});
 
-const DOCS_PAGE = `<!doctype html>
+// --- Swagger UI and ReDoc from our own files -----------------------------------------------------------------------
+
+const page = (styles: string, scripts: readonly string[]) => `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Moniepoint Analytics API</title>
-<link rel="stylesheet" href="/docs/swagger-ui.css">
+${styles}
 </head>
 <body>
 <div id="docs"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+${scripts.map((path) => `<script src="${path}"></script>`).join('\n')}
 </body>
 </html>
 `;
 
-const DOCS_SCRIPT = "SwaggerUIBundle({ url: '/openapi.json', dom_id: '#docs', validatorUrl: null });\n";
+const SWAGGER_PAGE = page('<link rel="stylesheet" href="/docs/swagger-ui.css">', [
+  '/docs/swagger-ui-bundle.js',
+  '/docs/start.js',
+]);
+const SWAGGER_START = "SwaggerUIBundle({ url: '/openapi.json', dom_id: '#docs', validatorUrl: null });\n";
+const REDOC_PAGE = page('', ['/redoc/redoc.standalone.js', '/redoc/start.js']);
+// Its search would need a worker made of a blob, which the policy does not allow.
+const REDOC_START = "Redoc.init('/openapi.json', { disableSearch: true }, document.getElementById('docs'));\n";
 
 function serveDocs(hono: OpenAPIHono<Env>, version: string): void {
   let document: string | undefined;
@@ -276,10 +345,25 @@ function serveDocs(hono: OpenAPIHono<Env>, version: string): void {
     return c.body(document, 200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache' });
   });
 
-  const assets = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
-  hono.get('/docs', (c) => c.html(DOCS_PAGE, 200, { 'Content-Security-Policy': DOCS_POLICY }));
-  hono.get('/docs/start.js', (c) => c.body(DOCS_SCRIPT, 200, { 'Content-Type': 'text/javascript' }));
-  for (const name of ['swagger-ui.css', 'swagger-ui-bundle.js']) {
-    hono.get(`/docs/${name}`, serveStatic({ path: join(assets, name) }));
+  const swagger = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
+  const redoc = join(dirname(fileURLToPath(import.meta.url)), '..', 'assets');
+  for (const [path, content] of [
+    ['/docs', SWAGGER_PAGE],
+    ['/redoc', REDOC_PAGE],
+  ] as const) {
+    hono.get(path, (c) => c.html(content, 200, { 'Content-Security-Policy': DOCS_POLICY }));
+  }
+  for (const [path, script] of [
+    ['/docs/start.js', SWAGGER_START],
+    ['/redoc/start.js', REDOC_START],
+  ] as const) {
+    hono.get(path, (c) => c.body(script, 200, { 'Content-Type': 'text/javascript' }));
+  }
+  for (const [path, file] of [
+    ['/docs/swagger-ui.css', join(swagger, 'swagger-ui.css')],
+    ['/docs/swagger-ui-bundle.js', join(swagger, 'swagger-ui-bundle.js')],
+    ['/redoc/redoc.standalone.js', join(redoc, 'redoc.standalone.js')],
+  ] as const) {
+    hono.get(path, serveStatic({ path: file }));
   }
 }

@@ -1,12 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database } from '@moniepoint/core/db/database';
 import { describeError, errorCode } from '@moniepoint/core/errors';
-import { readDataVersion, readSnapshot, SNAPSHOT_CHANNEL, type Snapshot } from '@moniepoint/core/snapshot';
+import { type ImportEntry, readImports } from '@moniepoint/core/imports';
+import { readMark, readSnapshot, SNAPSHOT_CHANNEL, type Snapshot } from '@moniepoint/core/snapshot';
 
-/** The newest published answers, kept in memory and swapped when another process publishes. */
+/** What the API serves: the newest answers, and the newest lines of the ledger. */
+export type Published = { readonly snapshot: Snapshot | null; readonly imports: readonly ImportEntry[] };
+
+/** Follows what any process publishes. */
 export type LiveSnapshot = {
-  readonly current: () => Snapshot | null;
-  /** False while the database does not answer; the last snapshot stays. */
+  /** False while the database does not answer; what was published last stays. */
   readonly isConnected: () => boolean;
   readonly close: () => Promise<void>;
 };
@@ -17,21 +20,23 @@ export type LiveSnapshot = {
  */
 const POLL_MS = 700;
 const MAX_BACKOFF_MS = 2_000;
+/** Lines of the ledger kept in memory. */
+const MAX_IMPORTS = 100;
 
 /**
- * Follows the published snapshot until closed. Never throws for a database that is down, not even at the start: it keeps
+ * Follows the snapshot and the ledger until closed. Never throws for a database that is down, not even at the start: it keeps
  * what it has and tries again.
  *
- * @param onChange called with each new snapshot, before `current` returns it to anybody
+ * @param onChange called when something new was published, or an import failed
  * @param onTrouble called once when the database stops answering, with the reason
  */
 export function followSnapshot(
   database: Pick<Database, 'connect'>,
-  onChange: (snapshot: Snapshot) => void,
+  onChange: (published: Published) => void,
   onTrouble: (reason: string) => void,
 ): LiveSnapshot {
   const closing = new AbortController();
-  let current: Snapshot | null = null;
+  let mark: string | null = null;
   let isConnected = false;
 
   async function follow(): Promise<void> {
@@ -47,13 +52,10 @@ export function followSnapshot(
         const woken = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        const isNew = (await ifSchemaExists(() => readDataVersion(client))) !== (current?.dataVersion ?? null);
-        if (isNew) {
-          const snapshot = await readSnapshot(client);
-          if (snapshot !== null) {
-            onChange(snapshot);
-            current = snapshot;
-          }
+        const newest = await ifSchemaExists(() => readMark(client));
+        if (newest !== mark && newest !== null) {
+          onChange({ snapshot: await readSnapshot(client), imports: await readImports(client, MAX_IMPORTS) });
+          mark = newest;
         }
         isConnected = true;
         await Promise.race([woken, sleep(POLL_MS, undefined, { signal: closing.signal, ref: false }).catch(() => {})]);
@@ -78,7 +80,6 @@ export function followSnapshot(
 
   const running = run();
   return {
-    current: () => current,
     isConnected: () => isConnected,
     close: async () => {
       closing.abort();

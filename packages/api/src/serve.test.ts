@@ -79,6 +79,22 @@ describe('the live snapshot', () => {
     expect((await health()).database).toBe('up');
   });
 
+  it('a failed import shows in /imports within a second, although nothing was published', async () => {
+    const database = await createDatabase();
+    const api = await start(database);
+    await query(
+      database,
+      `INSERT INTO ledger (run_id, status, path, size_bytes, rows_read, accepted, duplicate, conflict, rejected, coerced,
+                           rejected_by_reason, coerced_by_column, error, started_at, finished_at, program_version)
+       VALUES (1, 'failed', '/data/a.csv', 3, 0, 0, 0, 0, 0, 0, '{}', '{}', 'why', now(), now(), 'x')`,
+    );
+    const imports = async () => ((await (await fetch(`${api.url}/imports`)).json()) as { imports: object[] }).imports;
+    await expect
+      .poll(imports, WITHIN_A_SECOND)
+      .toMatchObject([{ file: 'a.csv', status: 'failed', error: 'why', read: 0 }]);
+    expect((await fetch(`${api.url}/readyz`)).status).toBe(503);
+  });
+
   it('an API that starts before the database answers 503 and becomes ready by itself', async () => {
     const database = await createDatabase();
     await publish(database, 1, false);

@@ -44,9 +44,9 @@ export async function startApi(
   await listen(server, config.host, config.port);
   const live = followSnapshot(
     database,
-    (snapshot) => {
-      app.publish(snapshot);
-      log.debug({ data_version: snapshot.dataVersion }, 'snapshot published');
+    (published) => {
+      app.publish(published);
+      log.debug({ data_version: published.snapshot?.dataVersion }, 'snapshot swapped');
     },
     (reason) => log.warn({ reason }, 'the database does not answer; the last snapshot is served meanwhile'),
   );

@@ -23,8 +23,13 @@ export async function readSnapshot(client: pg.Client): Promise<Snapshot | null> 
     : { dataVersion: row.dataVersion, asOf: row.publishedAt.toISOString(), answers: row.answers };
 }
 
-/** The data version alone: what a poll costs. */
-export async function readDataVersion(client: pg.Client): Promise<number | null> {
-  const [row] = await drizzle(client).select({ dataVersion: snapshot.dataVersion }).from(snapshot);
-  return row?.dataVersion ?? null;
+/**
+ * What a poll costs: a mark that is another one when something was published, or an attempt to import was recorded. Null
+ * when nothing ever was.
+ */
+export async function readMark(client: pg.Client): Promise<string | null> {
+  const { rows } = await client.query<{ mark: string | null }>(
+    `SELECT concat_ws('/', (SELECT data_version FROM snapshot), (SELECT max(file_id) FROM ledger)) AS mark`,
+  );
+  return rows[0]?.mark || null;
 }
