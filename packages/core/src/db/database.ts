@@ -71,9 +71,12 @@ export async function withDatabase<T>(
 ): Promise<T> {
   const database = await openDatabase(databaseUrl, home, command);
   try {
-    return await work(database);
-  } finally {
+    const result = await work(database);
     await database.close();
+    return result;
+  } catch (error) {
+    await database.close().catch(() => {}); // what went wrong in the work is the thing to tell
+    throw error;
   }
 }
 
@@ -149,7 +152,9 @@ const broken = new WeakSet<pg.Client>();
 
 /** True where the error came from a session or a server that went away, rather than from a statement. */
 export function isConnectionLost(client: pg.Client, error: unknown): boolean {
-  return broken.has(client) || /^(08...|57P0[123])$/.test(errorCode(error) ?? '');
+  const code = errorCode(error) ?? '';
+  const isSqlstate = /^(?=.*\d)[0-9A-Z]{5}$/.test(code); // unlike EPIPE, which is the system's
+  return isSqlstate ? /^(08|57P0[123])/.test(code) : broken.has(client);
 }
 
 /** `host:port/database` of a connection string. */

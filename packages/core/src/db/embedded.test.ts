@@ -192,6 +192,18 @@ describe('the embedded PostgreSQL', () => {
     expect(await isEmbeddedRunning(home)).toBe(false);
   });
 
+  it('a server that crashed and came back by itself is stopped by the last one out all the same', async () => {
+    const home = createHome();
+    const lease = await joinEmbedded(home, 'test');
+    const victim = await (await openDatabase(lease.url, '', 'test')).connect('test');
+    const { rows } = await victim.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    process.kill((rows[0] as { pid: number }).pid, 'SIGKILL'); // PostgreSQL then ends every session and starts over
+    await expect.poll(() => lease.isAlive()).toBe(false);
+    await victim.end().catch(() => {}); // its connection is gone
+    await lease.release();
+    expect(await isEmbeddedRunning(home)).toBe(false);
+  });
+
   it('a lock file whose pid now belongs to another program does not stop it', async () => {
     const home = createHome();
     await (await joinEmbedded(home, 'test', NO_SYNC)).release();

@@ -525,13 +525,32 @@ async function leaseOf(layout: Layout, session: pg.Client): Promise<Lease> {
     place: `the embedded PostgreSQL in ${layout.root}`,
     isAlive: () => isAlive,
     release: async () => {
-      if (!isAlive) return; // the server is gone already
-      await session.query('SELECT pg_advisory_unlock_shared($1)', [LEASE_LOCK]);
-      const { rows } = await session.query<{ last: boolean }>('SELECT pg_try_advisory_lock($1) AS last', [LEASE_LOCK]);
-      if (rows[0]?.last && !(await exists(layout.keepRunning))) await stopServer(layout);
-      await session.end().catch(() => {}); // the stopped server has closed it
+      if (isAlive && (await leave(layout, session))) return;
+      // The server crashed under us and starts again without us, or does not: whoever is last still has to stop it.
+      for (const deadline = Date.now() + START_DEADLINE_MS; Date.now() < deadline; await sleep(POLL_MS)) {
+        try {
+          if (await leave(layout, await openSession(layout, 'leave'))) return;
+        } catch (error) {
+          if (isNotRunning(error)) return;
+        }
+      }
     },
   };
+}
+
+/** Gives the share of the session back and stops the server if it was the last one. False where the session broke. */
+async function leave(layout: Layout, session: pg.Client): Promise<boolean> {
+  try {
+    await session.query('SELECT pg_advisory_unlock_all()');
+    const { rows } = await session.query<{ last: boolean }>('SELECT pg_try_advisory_lock($1) AS last', [LEASE_LOCK]);
+    if (rows[0]?.last && !(await exists(layout.keepRunning))) await stopServer(layout);
+    return true;
+  } catch (error) {
+    if (error instanceof MoniepointError) throw error;
+    return false;
+  } finally {
+    await session.end().catch(() => {}); // the stopped server has closed it
+  }
 }
 
 /** Fast shutdown: open transactions are rolled back, and what was committed is safe on disk. */

@@ -109,7 +109,12 @@ export async function runImport(
         error,
       );
     }
-    throw error;
+    if (error instanceof MoniepointError) throw error;
+    throw new MoniepointError(
+      'failed',
+      `The import stopped: ${describeError(error)}. The open file was rolled back and what was committed before stays; correct the cause and run again.`,
+      error,
+    );
   } finally {
     await stopCancelling();
     await client.end().catch(() => {}); // it may have been lost already
