@@ -164,18 +164,63 @@ function withoutPassword(url: string): string {
   return `${decodeURIComponent(host)}:${parsed.searchParams.get('port') ?? (parsed.port || '5432')}${decodeURIComponent(parsed.pathname)}`;
 }
 
+/** The statements around a piece of work that is kept whole or not at all. */
+type Boundaries = { readonly begin: string; readonly keep: string; readonly undo: string };
+
+const TRANSACTION: Boundaries = { begin: 'BEGIN', keep: 'COMMIT', undo: 'ROLLBACK' };
+
+/** Sees one moment of the database, whatever others commit meanwhile. */
+export const READ_ONLY_MOMENT: Boundaries = {
+  ...TRANSACTION,
+  begin: 'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY',
+};
+
+/** A part of a transaction that is open already. */
+export const SAVEPOINT: Boundaries = {
+  begin: 'SAVEPOINT work',
+  keep: 'RELEASE SAVEPOINT work',
+  undo: 'ROLLBACK TO SAVEPOINT work',
+};
+
 /**
- * Runs the work inside BEGIN and COMMIT; any error rolls back and is thrown on. READ COMMITTED unless a mode is given,
- * such as `ISOLATION LEVEL REPEATABLE READ, READ ONLY`.
+ * Runs the work whole or not at all; any error undoes it and is thrown on.
+ *
+ * @param isKept false undoes the work also where it went well
  */
-export async function inTransaction<T>(client: pg.Client, work: () => Promise<T>, mode = ''): Promise<T> {
-  await client.query(`BEGIN ${mode}`);
+export async function inTransaction<T>(
+  client: pg.Client,
+  work: () => Promise<T>,
+  { begin, keep, undo }: Boundaries = TRANSACTION,
+  isKept = true,
+): Promise<T> {
+  await client.query(begin);
   try {
     const result = await work();
-    await client.query('COMMIT');
+    await client.query(isKept ? keep : undo);
     return result;
   } catch (error) {
-    await client.query('ROLLBACK').catch(() => {}); // a lost connection rolls back by itself; the first error is thrown
+    await client.query(undo).catch(() => {}); // a lost connection undoes it by itself; the first error is thrown
     throw error;
   }
+}
+
+/**
+ * Ends the session's running statement when the signal is aborted, through a second session, so that nobody waits for a
+ * long one.
+ *
+ * @returns a function that ends this, and returns when no cancellation is on its way any more
+ */
+export function cancelOnAbort(database: Database, client: pg.Client, signal: AbortSignal): () => Promise<void> {
+  const pid = (client as unknown as { processID: number }).processID; // known to pg, unknown to its types
+  let cancelling = Promise.resolve();
+  const onAbort = () => {
+    cancelling = withSession(database, 'cancel', async (other) => {
+      await other.query('SELECT pg_cancel_backend($1)', [pid]);
+    }).catch(() => {}); // whoever was told of the abort notices it between two statements
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
+  return async () => {
+    signal.removeEventListener('abort', onAbort);
+    await cancelling;
+  };
 }

@@ -1,36 +1,17 @@
 import type pg from 'pg';
-import { type Database, inTransaction, isConnectionLost, withSession } from '../db/database.ts';
+import { cancelOnAbort, type Database, inTransaction, isConnectionLost } from '../db/database.ts';
 import { migrate } from '../db/migrate.ts';
 import { describeError, MoniepointError } from '../errors.ts';
 import { readSnapshot } from '../snapshot.ts';
-import { type Dictionaries, forgetPending, keepPending, loadDictionaries } from './codes.ts';
-import { discover, type SourceFile } from './discover.ts';
-import { decideOn, finishRun, nextFileId, record, startRun } from './ledger.ts';
-import { loadFile, type Thresholds } from './load.ts';
+import { loadDictionaries } from './codes.ts';
+import { discover } from './discover.ts';
+import { type FileOptions, importFile, type Run } from './file.ts';
+import { finishRun, startRun } from './ledger.ts';
 import { takeImportLock } from './lock.ts';
-import { addCounts, type Counts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
-import { publish } from './publish.ts';
-import { type FileStamp, openFile } from './read.ts';
+import { addCounts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
 import { createStaging } from './settle.ts';
 
-export type ImportOptions = Thresholds & {
-  readonly strict: boolean;
-  /** Read everything, count everything, keep nothing. */
-  readonly isDryRun: boolean;
-  /** Read unchanged files too. */
-  readonly isForced: boolean;
-  readonly lockWaitMs: number;
-};
-
-/** What the files of one run have in common. */
-type Run = {
-  readonly client: pg.Client;
-  readonly runId: number | null;
-  readonly dictionaries: Dictionaries;
-  readonly options: ImportOptions;
-  readonly report: Report;
-  readonly signal: AbortSignal;
-};
+export type ImportOptions = FileOptions & { readonly lockWaitMs: number };
 
 /**
  * Imports files and directories: CONTRACT.md sections 1, 2 and 4. One file that fails does not stop the others.
@@ -66,18 +47,20 @@ export async function runImport(
     const run: Run = { client, runId, dictionaries: await loadDictionaries(client), options, report, signal };
 
     const results: FileResult[] = [];
-    try {
-      if (options.isDryRun) await client.query('BEGIN');
+    const importAll = async () => {
       for (const file of files) {
         const result = await importFile(run, file);
         results.push(result);
         report({ type: 'file_finished', result });
       }
-      if (options.isDryRun) await client.query('ROLLBACK');
+    };
+    try {
+      if (options.isDryRun) await inTransaction(client, importAll, undefined, false);
+      else await importAll();
     } catch (error) {
       await stopCancelling();
-      const outcome = signal.aborted ? 'interrupted' : 'failed';
-      if (runId !== null) await finishRun(client, runId, outcome).catch(() => {}); // the connection may be what failed
+      // The connection may be what failed; the run then shows as killed.
+      if (runId !== null) await finishRun(client, runId, signal.aborted ? 'interrupted' : 'failed').catch(() => {});
       throw error;
     }
 
@@ -86,175 +69,41 @@ export async function runImport(
     const counts = noCounts();
     for (const result of results) if (result.status === 'loaded') addCounts(counts, result.counts);
     const snapshot = await readSnapshot(client);
-    return {
-      outcome,
-      isDryRun: options.isDryRun,
-      files: results,
-      ignored,
-      counts,
-      snapshot,
-      elapsedMs: Date.now() - begin,
-    };
+    const elapsedMs = Date.now() - begin;
+    return { outcome, isDryRun: options.isDryRun, files: results, ignored, counts, snapshot, elapsedMs };
   } catch (error) {
-    if (signal.aborted)
-      throw new MoniepointError(
-        'interrupted',
-        'Interrupted. The open file was rolled back; what was committed before stays.',
-        error,
-      );
-    if (isConnectionLost(client, error)) {
-      throw new MoniepointError(
-        'database',
-        `The connection to ${database.place} was lost: ${describeError(error)}. The open file was rolled back; run again to complete the work.`,
-        error,
-      );
-    }
-    if (error instanceof MoniepointError) throw error;
-    throw new MoniepointError(
-      'failed',
-      `The import stopped: ${describeError(error)}. The open file was rolled back and what was committed before stays; correct the cause and run again.`,
-      error,
-    );
+    throw explain(error, client, database, signal);
   } finally {
     await stopCancelling();
     await client.end().catch(() => {}); // it may have been lost already
   }
 }
 
-/** Imports one file in a transaction of its own; in a dry run, inside a savepoint of the run's transaction. */
-async function importFile(run: Run, file: SourceFile): Promise<FileResult> {
-  const { client, options, report } = run;
-  const startedAt = new Date();
-  let stamp: FileStamp | null = null;
-  const result = (status: FileResult['status'], counts: Counts, error: string | null = null): FileResult => ({
-    path: file.path,
-    name: file.name,
-    sizeBytes: stamp?.sizeBytes ?? file.sizeBytes,
-    status,
-    error,
-    counts,
-  });
-  try {
-    const reading = await openFile(file);
-    stamp = reading.stamp;
-    try {
-      const decision = await decideOn(client, file, stamp, options.isForced, options.isDryRun);
-      if (decision === 'unchanged') return result('unchanged', noCounts());
-
-      report({ type: 'file_started', name: file.name, path: file.path, sizeBytes: stamp.sizeBytes });
-      const fileId = await nextFileId(client);
-      const loaded = await atomically(run, async () => {
-        const { counts, sha256 } = await loadFile(
-          client,
-          file,
-          reading,
-          fileId,
-          run.dictionaries,
-          options,
-          report,
-          run.signal,
-        );
-        if (decision === 'reread') throw new NothingNew(counts);
-        if (run.runId === null) return counts;
-        await record(client, {
-          fileId,
-          runId: run.runId,
-          status: 'loaded',
-          file,
-          stamp: reading.stamp,
-          sha256,
-          counts,
-          error: null,
-          startedAt,
-        });
-        await publish(client);
-        return counts;
-      });
-      return result('loaded', loaded);
-    } finally {
-      await reading.close();
-    }
-  } catch (error) {
-    if (error instanceof NothingNew) return result('unchanged', error.counts);
-    if (!isFileError(error)) throw error;
-    if (run.runId !== null) {
-      const fileId = await nextFileId(client);
-      await record(client, {
-        fileId,
-        runId: run.runId,
-        status: 'failed',
-        file,
-        stamp,
-        sha256: null,
-        counts: noCounts(),
-        error: error.message,
-        startedAt,
-      });
-    }
-    return result(error.kind === 'incomplete' ? 'incomplete' : 'failed', noCounts(), error.message);
+/** What to tell when a run ends early, with what to do next. */
+function explain(error: unknown, client: pg.Client, database: Database, signal: AbortSignal): MoniepointError {
+  if (signal.aborted) {
+    return new MoniepointError(
+      'interrupted',
+      'Interrupted. The open file was rolled back; what was committed before stays.',
+      error,
+    );
   }
-}
-
-/** Leaves the transaction of a file that was only read again, so that it is rolled back. */
-class NothingNew extends Error {
-  readonly counts: Counts;
-  constructor(counts: Counts) {
-    super('nothing new');
-    this.counts = counts;
-  }
-}
-
-/** Errors that concern one file alone; anything else ends the run. */
-function isFileError(error: unknown): error is MoniepointError {
-  return error instanceof MoniepointError && (error.kind === 'failed' || error.kind === 'incomplete');
-}
-
-async function atomically<T>(run: Run, work: () => Promise<T>): Promise<T> {
-  const { client, dictionaries } = run;
-  try {
-    const result = await (run.options.isDryRun ? inSavepoint(client, work) : inTransaction(client, work));
-    keepPending(dictionaries);
-    return result;
-  } catch (error) {
-    forgetPending(dictionaries);
-    throw error;
-  }
-}
-
-async function inSavepoint<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
-  await client.query('SAVEPOINT file');
-  try {
-    const result = await work();
-    await client.query('TRUNCATE event_staging');
-    await client.query('RELEASE SAVEPOINT file');
-    return result;
-  } catch (error) {
-    await client.query('ROLLBACK TO SAVEPOINT file').catch(() => {}); // a lost connection; the first error is thrown
-    throw error;
-  }
+  if (error instanceof MoniepointError) return error;
+  const why = describeError(error);
+  return isConnectionLost(client, error)
+    ? new MoniepointError(
+        'database',
+        `The connection to ${database.place} was lost: ${why}. The open file was rolled back; run again to complete the work.`,
+        error,
+      )
+    : new MoniepointError(
+        'failed',
+        `The import stopped: ${why}. The open file was rolled back and what was committed before stays; correct the cause and run again.`,
+        error,
+      );
 }
 
 function outcomeOf(results: readonly FileResult[]): ImportResult['outcome'] {
   if (results.some(({ status }) => status === 'failed')) return 'failed';
   return results.some(({ status }) => status === 'incomplete') ? 'incomplete' : 'done';
-}
-
-/**
- * A signal ends the running statement too, through a second session, so that nobody waits for a long one.
- *
- * @returns a function that ends this, and returns when no cancellation is on its way any more
- */
-function cancelOnAbort(database: Database, client: pg.Client, signal: AbortSignal): () => Promise<void> {
-  const pid = (client as unknown as { processID: number }).processID; // known to pg, unknown to its types
-  let cancelling = Promise.resolve();
-  const onAbort = () => {
-    cancelling = withSession(database, 'cancel', async (other) => {
-      await other.query('SELECT pg_cancel_backend($1)', [pid]);
-    }).catch(() => {}); // the import notices the signal by itself, only later
-  };
-  signal.addEventListener('abort', onAbort, { once: true });
-  return async () => {
-    signal.removeEventListener('abort', onAbort);
-    await cancelling;
-  };
 }

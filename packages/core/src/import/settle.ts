@@ -6,10 +6,10 @@ const COLUMNS = EVENT_COLUMNS.join(', ');
 /** COPY target of one file's rows. */
 export const STAGING_COPY = `COPY event_staging (${COLUMNS}, line) FROM STDIN (FORMAT binary)`;
 
-/** The session's staging table: the columns of `event` and the line, emptied by each commit or rollback. */
+/** The session's staging table: the columns of `event` and the line. `settle` leaves it empty. */
 export async function createStaging(client: pg.Client): Promise<void> {
   await client.query(
-    `CREATE TEMP TABLE IF NOT EXISTS event_staging (LIKE event INCLUDING GENERATED, line bigint NOT NULL) ON COMMIT DELETE ROWS`,
+    `CREATE TEMP TABLE IF NOT EXISTS event_staging (LIKE event INCLUDING GENERATED, line bigint NOT NULL)`,
   );
 }
 
@@ -19,11 +19,15 @@ export async function createStaging(client: pg.Client): Promise<void> {
  *
  * What was added is counted by file_id afterwards, because not every engine reports it right on the INSERT itself.
  */
-export async function settle(
-  client: pg.Client,
-  fileId: number,
-  staged: number,
-): Promise<{ accepted: number; duplicate: number; conflict: number }> {
+export async function settle(client: pg.Client, fileId: number, staged: number): Promise<Settled> {
+  const settled = await storeStaged(client, fileId, staged);
+  await client.query('TRUNCATE event_staging');
+  return settled;
+}
+
+type Settled = { readonly accepted: number; readonly duplicate: number; readonly conflict: number };
+
+async function storeStaged(client: pg.Client, fileId: number, staged: number): Promise<Settled> {
   await client.query(
     `INSERT INTO event (${COLUMNS})
      SELECT DISTINCT ON (event_id) ${COLUMNS}

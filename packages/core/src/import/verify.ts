@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { inTransaction } from '../db/database.ts';
+import { inTransaction, READ_ONLY_MOMENT } from '../db/database.ts';
 import { type Answers, METRICS } from '../metrics.ts';
 import { readSnapshot } from '../snapshot.ts';
 import { MAX_STORED_PER_FILE } from './rejects.ts';
@@ -26,7 +26,7 @@ export async function verify(client: pg.Client): Promise<Check[]> {
       for (const [name, query] of Object.entries(LEDGER_CHECKS)) checks.push(await checkNoRows(client, name, query));
       return checks;
     },
-    'ISOLATION LEVEL REPEATABLE READ, READ ONLY',
+    READ_ONLY_MOMENT,
   );
 }
 
