@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from './database.ts';
 import { createFolder, eventId, row, writeActivities } from './files.ts';
 
@@ -56,7 +56,7 @@ const manyRows = (first: number, count: number) =>
 describe('moniepoint and moniepoint-api', () => {
   it('share one embedded server, serve what another process imports within a second, and leave nothing behind', async () => {
     const folder = createFolder();
-    const home = mkdtempSync(join(tmpdir(), 'mp-'));
+    const home = mkdtempSync(join(inject('root'), 'h'));
     onTestFinished(() => rmSync(home, { recursive: true, force: true }));
     const site = { MONIEPOINT_HOME: home, API_PORT: '0' };
     writeActivities(folder, 'activities_20240101.csv', [row()]);
@@ -91,7 +91,7 @@ describe('moniepoint and moniepoint-api', () => {
   });
 
   it('db start keeps the server until db stop, and db url connects to it', async () => {
-    const home = mkdtempSync(join(tmpdir(), 'mp-'));
+    const home = mkdtempSync(join(inject('root'), 'h'));
     onTestFinished(() => rmSync(home, { recursive: true, force: true }));
     const db = (action: string) => run('moniepoint', ['db', action], { MONIEPOINT_HOME: home }, tmpdir());
     const started = await db('start');

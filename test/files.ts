@@ -1,14 +1,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { inject, onTestFinished } from 'vitest';
 
 export const HEADER =
   'event_id,merchant_id,event_timestamp,product,event_type,amount,status,channel,region,merchant_tier';
 
 /** A folder of its own for one test. */
 export function createFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'mp-files-'));
+  const folder = mkdtempSync(join(inject('root'), 'files-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openDatabase } from '@moniepoint/core/db/database';
@@ -9,6 +9,8 @@ import type { TestProject } from 'vitest/node';
 
 declare module 'vitest' {
   interface ProvidedContext {
+    /** A folder of this run, for everything that tests write. */
+    root: string;
     /** A server on which tests may create databases. */
     serverUrl: string;
     templateName: string;
@@ -21,8 +23,12 @@ declare module 'vitest' {
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env.TEST_DATABASE_URL;
-  const home = mkdtempSync(join(tmpdir(), 'mp-'));
-  const lease = given === undefined ? await joinEmbedded(home, 'test', { fsync: 'off', max_connections: '200' }) : null;
+  const root = mkdtempSync(join(tmpdir(), 'mp-'));
+  chmodSync(root, 0o755); // the servers of a root user run as another one
+  const lease =
+    given === undefined
+      ? await joinEmbedded(join(root, 'server'), 'test', { fsync: 'off', max_connections: '200' })
+      : null;
   const serverUrl = given ?? (lease as NonNullable<typeof lease>).url;
 
   const templateName = `moniepoint_template_${process.pid}`;
@@ -30,14 +36,15 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const template = await connect(withDatabaseName(serverUrl, templateName));
   await migrate(template);
   await template.end();
+  project.provide('root', root);
   project.provide('serverUrl', serverUrl);
   project.provide('templateName', templateName);
 
   return async () => {
     await onServer(serverUrl, `DROP DATABASE ${templateName}`);
     await lease?.release();
-    rmSync(home, { recursive: true, force: true });
-    refuseOrphans(home);
+    refuseOrphans(root);
+    rmSync(root, { recursive: true, force: true });
   };
 }
 
@@ -54,10 +61,8 @@ function withDatabaseName(url: string, name: string): string {
 }
 
 /** Tests start servers in folders of their own; none may outlive them. */
-function refuseOrphans(home: string): void {
-  const processes = execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' });
-  const orphans = processes
-    .split('\n')
-    .filter((line) => line.includes(`${join(tmpdir(), 'mp-')}`) && line.includes('postgres'));
-  if (orphans.length > 0) throw new Error(`servers outlived the tests (own home ${home}):\n${orphans.join('\n')}`);
+function refuseOrphans(root: string): void {
+  const processes = execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' }).split('\n');
+  const orphans = processes.filter((line) => line.startsWith(`${root}/`));
+  if (orphans.length > 0) throw new Error(`servers outlived the tests:\n${orphans.join('\n')}`);
 }

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { openDatabase } from './database.ts';
 import { embeddedUsers, isEmbeddedRunning, joinEmbedded, keepEmbedded, releaseEmbedded } from './embedded.ts';
 
@@ -21,7 +21,7 @@ const NO_SYNC = { fsync: 'off' };
 
 /** A folder for one embedded server, which is stopped and removed behind the test. */
 function createHome(): string {
-  const home = mkdtempSync(join(tmpdir(), 'mp-'));
+  const home = mkdtempSync(join(inject('root'), 'h'));
   onTestFinished(async () => {
     await releaseEmbedded(home);
     if (await isEmbeddedRunning(home)) await (await joinEmbedded(home, 'test')).release();
