@@ -2,11 +2,14 @@ import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
 import type { Activity } from '../activity.ts';
 import { eventType, merchant, region } from '../db/schema.ts';
+import { addKey, type ByteIndex, createByteIndex } from './byte-index.ts';
 import type { RowKeys } from './encode.ts';
 
 /** Text to integer key for one kind of value, complete in memory: it grows with merchants, not with rows. */
 export type Dictionary = {
   readonly keys: Map<string, number>;
+  /** The same by bytes, for the fast lane. */
+  index: ByteIndex;
   /** Values met since the last save, in the order of their keys. */
   pending: string[];
   nextKey: number;
@@ -33,7 +36,8 @@ export async function loadDictionaries(client: pg.Client): Promise<Dictionaries>
 function dictionaryOf(rows: readonly { key: number; value: string }[]): Dictionary {
   let highest = 0;
   for (const { key } of rows) highest = Math.max(highest, key);
-  return { keys: new Map(rows.map(({ key, value }) => [value, key])), pending: [], nextKey: highest + 1 };
+  const keys = new Map(rows.map(({ key, value }) => [value, key]));
+  return { keys, index: createByteIndex(keys), pending: [], nextKey: highest + 1 };
 }
 
 /** The keys of a row's texts; unknown texts get the next key and wait for saveDictionaries. */
@@ -50,6 +54,7 @@ function keyOf(dictionary: Dictionary, value: string): number {
   if (known !== undefined) return known;
   const key = dictionary.nextKey++;
   dictionary.keys.set(value, key);
+  addKey(dictionary.index, value, key);
   dictionary.pending.push(value);
   return key;
 }
@@ -90,7 +95,9 @@ export function keepPending(dictionaries: Dictionaries): void {
 /** The transaction was rolled back: its values are unknown again, and their keys free. */
 export function forgetPending(dictionaries: Dictionaries): void {
   for (const dictionary of Object.values(dictionaries)) {
+    if (dictionary.pending.length === 0) continue;
     for (const value of dictionary.pending) dictionary.keys.delete(value);
+    dictionary.index = createByteIndex(dictionary.keys);
     dictionary.nextKey -= dictionary.pending.length;
     dictionary.pending = [];
   }

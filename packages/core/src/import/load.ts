@@ -3,7 +3,8 @@ import { MoniepointError } from '../errors.ts';
 import { type Dictionaries, keysOf, saveDictionaries } from './codes.ts';
 import { copyInto } from './copy.ts';
 import type { SourceFile } from './discover.ts';
-import { encodeRow, ROW_BYTES } from './encode.ts';
+import { createRowBuffer, encodeRow, takeRows } from './encode.ts';
+import { createFastLane } from './fast-lane.ts';
 import { type Counts, noCounts, type Report } from './progress.ts';
 import type { Reading } from './read.ts';
 import { addCoercion, addReject, createRejectBuffer, storeRejects } from './rejects.ts';
@@ -11,8 +12,6 @@ import { addToRollups } from './rollup.ts';
 import { createScanner, type RowSink } from './scan.ts';
 import { STAGING_COPY, settle } from './settle.ts';
 
-/** Encoded rows are handed to COPY when this much is ready. */
-const ROWS_BUFFER_BYTES = 512 * 1024;
 /** Rejected rows are stored when this much waits, which interrupts the COPY. */
 const MAX_WAITING_REJECT_BYTES = 4 * 1024 * 1024;
 const PROGRESS_INTERVAL_MS = 100;
@@ -38,20 +37,18 @@ export async function loadFile(
 ): Promise<{ counts: Counts; sha256: Buffer }> {
   const counts = noCounts();
   const rejects = createRejectBuffer();
-  let rows = Buffer.allocUnsafe(ROWS_BUFFER_BYTES);
-  let rowsLength = 0;
-  let full: Buffer[] = [];
+  const rows = createRowBuffer(fileId);
 
   const sink: RowSink = {
-    row(activity, line) {
-      if (rowsLength + ROW_BYTES > rows.length) {
-        full.push(rows.subarray(0, rowsLength));
-        rows = Buffer.allocUnsafe(ROWS_BUFFER_BYTES);
-        rowsLength = 0;
-      }
-      rowsLength = encodeRow(rows, rowsLength, activity, keysOf(dictionaries, activity), fileId, line);
+    openLane: (header) => createFastLane(header, dictionaries, rows),
+    fastRow() {
       counts.read += 1;
       counts.accepted += 1; // until settle finds the duplicates
+    },
+    row(activity, line) {
+      encodeRow(rows, activity, keysOf(dictionaries, activity), line);
+      counts.read += 1;
+      counts.accepted += 1;
     },
     reject(reason, record, line) {
       addReject(rejects, reason, record, line);
@@ -73,9 +70,8 @@ export async function loadFile(
   };
 
   const copy = copyInto(client, STAGING_COPY);
-  const flush = async () => {
-    for (const buffer of full) await copy.write(buffer);
-    full = [];
+  const flush = async (isLast: boolean) => {
+    for (const buffer of takeRows(rows, isLast)) await copy.write(buffer);
     if (rejects.waitingBytes > MAX_WAITING_REJECT_BYTES) {
       await copy.pause();
       await storeRejects(client, fileId, rejects);
@@ -89,7 +85,7 @@ export async function loadFile(
       if (signal.aborted)
         throw new MoniepointError('interrupted', `${file.path}: interrupted; nothing of it was kept.`);
       scan(chunk, false);
-      await flush();
+      await flush(false);
       if (Date.now() - lastProgress >= PROGRESS_INTERVAL_MS) {
         lastProgress = Date.now();
         report({
@@ -101,8 +97,7 @@ export async function loadFile(
       }
     }
     scan(Buffer.alloc(0), true);
-    full.push(rows.subarray(0, rowsLength));
-    await flush();
+    await flush(true);
     await copy.pause();
   } catch (error) {
     await copy.abort();

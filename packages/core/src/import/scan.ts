@@ -1,9 +1,14 @@
 import { type Activity, type CoercedColumn, judgeRow, REQUIRED_COLUMNS, type RejectReason } from '../activity.ts';
+import type { FastLane } from './fast-lane.ts';
 import { type Header, parseHeader, parseRecord } from './parse.ts';
 import { type CutState, cutRecords, type RecordKind } from './records.ts';
 
 /** Takes what a file holds, row by row. Buffers are only valid during the call. */
 export type RowSink = {
+  /** Called once, with the header: returns the fast lane, or null to judge every record by the slow one. */
+  readonly openLane: (header: Header) => FastLane | null;
+  /** A row that the fast lane wrote. */
+  readonly fastRow: () => void;
   readonly row: (activity: Activity, line: number) => void;
   readonly reject: (reason: RejectReason, record: Buffer, line: number) => void;
   /** A repaired value of a row that was kept, with its original text. */
@@ -29,13 +34,21 @@ export function createScanner(path: string, strict: boolean, sink: RowSink): (pi
   let rest: Buffer = Buffer.alloc(0);
   let isAtStart = true;
   let header: Header | null = null;
+  let fastLane: FastLane | null = null;
   let window: Buffer;
 
   function takeRecord(kind: RecordKind, start: number, end: number, line: number): void {
-    if (kind === 'plain' && isBlank(window, start, end)) return;
+    if (kind === 'plain') {
+      if (fastLane?.(window, start, end, line)) {
+        sink.fastRow();
+        return;
+      }
+      if (isBlank(window, start, end)) return;
+    }
     const record = window.subarray(start, end);
     if (header === null) {
       header = parseHeader(path, kind, record);
+      fastLane = sink.openLane(header);
       if (header.unknown.length > 0) sink.unknownColumns(header.unknown);
       return;
     }

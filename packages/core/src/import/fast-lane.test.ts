@@ -1,0 +1,226 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { eventId, HEADER, row, type VALID_FIELDS } from '../../../../test/files.ts';
+import { KYC_STAGES } from '../activity.ts';
+import { createByteIndex, findKey, NOT_FOUND } from './byte-index.ts';
+import { type Dictionaries, type Dictionary, forgetPending, keysOf } from './codes.ts';
+import { createRowBuffer, encodeRow, takeRows } from './encode.ts';
+import { createFastLane } from './fast-lane.ts';
+import { createScanner } from './scan.ts';
+
+function dictionary(entries: readonly [string, number][]): Dictionary {
+  return { keys: new Map(entries), index: createByteIndex(entries), pending: [], nextKey: entries.length };
+}
+
+function dictionaries(): Dictionaries {
+  const stages = KYC_STAGES.map((stage, index): [string, number] => [stage, index + 1]);
+  return {
+    merchants: dictionary([['MRC-1', 0]]),
+    eventTypes: dictionary([['', 0], ...stages, ['SALE', 4]]),
+    regions: dictionary([['LAGOS', 0]]),
+  };
+}
+
+/** Everything that becomes of a file, and how many rows took the fast lane. */
+function scan(file: Buffer, pieces: readonly number[], isStrict: boolean, isFast: boolean) {
+  const codes = dictionaries();
+  const rows = createRowBuffer(7);
+  const told: unknown[] = [];
+  let fastRows = 0;
+  const scanner = createScanner('a.csv', isStrict, {
+    openLane: (header) => (isFast ? createFastLane(header, codes, rows) : null),
+    fastRow: () => {
+      fastRows += 1;
+    },
+    row: (activity, line) => encodeRow(rows, activity, keysOf(codes, activity), line),
+    reject: (reason, record, line) => told.push([reason, record.toString('latin1'), line]),
+    coercion: (column, original, line) => told.push([column, original, line]),
+    unknownColumns: (names) => told.push(names),
+  });
+  for (let at = 0, piece = 0; at < file.length; piece += 1) {
+    const size = pieces[Math.min(piece, pieces.length - 1)] ?? file.length;
+    scanner(file.subarray(at, at + size), false);
+    at += size;
+  }
+  scanner(Buffer.alloc(0), true);
+  const pending = Object.values(codes).map((one: Dictionary) => one.pending);
+  return { stored: Buffer.concat(takeRows(rows, true)).toString('hex'), told, pending, fastRows };
+}
+
+function expectSame(file: Buffer | string, pieces: readonly number[] = [], isStrict = false): number {
+  const bytes = Buffer.from(file as string);
+  const { fastRows, ...fast } = scan(bytes, pieces, isStrict, true);
+  const { fastRows: none, ...slow } = scan(bytes, [], isStrict, false);
+  expect(fast).toEqual(slow);
+  expect(none).toBe(0);
+  return fastRows;
+}
+
+/** The row after one like it, which has made its texts known. */
+const second = (fields: Partial<typeof VALID_FIELDS>) => `${HEADER}\n${row(fields)}\n${row(fields)}\n`;
+
+describe('the fast lane writes what the slow lane writes', () => {
+  it.each([
+    ['the usual row', {}],
+    ['upper-case UUID', { event_id: 'ABCDEF01-2345-6789-ABCD-EF0123456789' }],
+    ['a space in the timestamp', { event_timestamp: '2024-02-29 23:59:59' }],
+    ['long ago', { event_timestamp: '1800-01-01T00:00:00' }],
+    ['before 2000', { event_timestamp: '1999-12-31T23:59:59' }],
+    ['far ahead', { event_timestamp: '2199-12-31T23:59:59' }],
+    ['no decimals', { amount: '5' }],
+    ['one decimal', { amount: '210.8' }],
+    ['negative', { amount: '-0.01' }],
+    ['minus zero', { amount: '-0.00' }],
+    ['the most digits', { amount: '9999999999999.99' }],
+    ['the most digits, negative', { amount: '-9999999999999.99' }],
+    ['2^32 kobo', { amount: '42949672.96' }],
+    ['-2^32 kobo', { amount: '-42949672.96' }],
+    ['leading zeros', { amount: '0000.10' }],
+    ['blank channel, tier and region', { channel: '', merchant_tier: '', region: '' }],
+    ['blank event type', { event_type: '' }],
+    ['a KYC stage', { product: 'KYC', event_type: 'TIER_UPGRADE', status: 'PENDING' }],
+    ['spaces inside', { merchant_id: 'A B', region: 'PORT HARCOURT' }],
+    ['64 characters', { merchant_id: 'M'.repeat(64) }],
+  ])('and takes it: %s', (_, fields) => {
+    expect(expectSame(second(fields))).toBeGreaterThan(0);
+  });
+
+  it.each([
+    ['spaces around a field', { merchant_id: ' A ' }],
+    [
+      'lower case',
+      { product: 'pos', status: 'success', channel: 'app', merchant_tier: 'premium', region: 'lagos', event_type: 'x' },
+    ],
+    ['quotes', { region: '"LAGOS"' }],
+    ['non-ASCII', { merchant_id: 'Élan' }],
+    ['DEL', { region: 'A\u007f' }],
+    ['a tab', { region: 'A\tB' }],
+    ['an offset', { event_timestamp: '2024-01-05T10:00:00Z' }],
+    ['a fraction', { event_timestamp: '2024-01-05T10:00:00.5' }],
+    ['a date alone', { event_timestamp: '2024-01-05' }],
+    ['lower-case t', { event_timestamp: '2024-01-05t10:00:00' }],
+    ['no such day', { event_timestamp: '2024-02-30T10:00:00' }],
+    ['hour 24', { event_timestamp: '2024-01-05T24:00:00' }],
+    ['second 60', { event_timestamp: '2024-01-05T10:00:60' }],
+    ['years that no double holds', { event_timestamp: '1700-01-05T10:00:00' }],
+    ['other separators', { event_timestamp: '2024/01/05T10:00:00' }],
+    ['a letter in the time', { event_timestamp: '2024-01-05T1O:00:00' }],
+    ['three decimals', { amount: '1.005' }],
+    ['an exponent', { amount: '1e3' }],
+    ['a plus sign', { amount: '+5' }],
+    ['a point at the end', { amount: '5.' }],
+    ['a point at the start', { amount: '.5' }],
+    ['a minus alone', { amount: '-' }],
+    ['two points', { amount: '1.1.1' }],
+    ['14 digits', { amount: '10000000000000.00' }],
+    ['no amount', { amount: '' }],
+    ['no number', { amount: 'INVALID' }],
+    ['an unknown channel', { channel: 'PIGEON' }],
+    ['a UUID without dashes', { event_id: eventId(1).replaceAll('-', '0') }],
+    ['a UUID with a letter too far', { event_id: eventId(1).replace('4', 'g') }],
+    ['65 characters', { merchant_id: 'M'.repeat(65) }],
+    ['no merchant', { merchant_id: '' }],
+    ['no product', { product: '' }],
+    ['a comma too many', { merchant_tier: 'STARTER,' }],
+  ])('and leaves it alone: %s', (_, fields) => {
+    expect(expectSame(second(fields))).toBe(0);
+    expectSame(second(fields), [], true);
+  });
+
+  it('a merchant is met by the slow lane once', () => {
+    const rows = Array.from({ length: 5000 }, (_, n) => row({ event_id: eventId(n), merchant_id: `M${n % 1000}` }));
+    expect(expectSame([HEADER, ...rows].join('\n'), [65_536])).toBe(4000);
+  });
+
+  it('columns in another order, and unknown ones', () => {
+    const names = ['note', ...HEADER.split(',').reverse(), 'x'];
+    const fields = ['n', ...row().split(',').reverse(), ''].join(',');
+    expect(expectSame(`${names.join(',')}\n${fields}\n${fields}\r\n${fields.replace(',', ',,')}\n`)).toBe(1);
+  });
+});
+
+describe('any file, in any pieces', () => {
+  const usual: Record<keyof typeof VALID_FIELDS, string[]> = {
+    event_id: [eventId(1), eventId(2), 'ABCDEF01-2345-6789-abcd-ef0123456789'],
+    merchant_id: ['MRC-1', 'MRC-2', 'é'],
+    event_timestamp: ['2024-01-05T10:00:00', '2024-01-06 00:00:00', '1969-12-31T23:59:59'],
+    product: ['POS', 'KYC', 'pos'],
+    event_type: ['TIER_UPGRADE', 'SALE', '', 'sale'],
+    amount: ['0.00', '12.5', '-3', '999999999999.99', '1.005'],
+    status: ['SUCCESS', 'FAILED', 'PENDING'],
+    channel: ['APP', '', 'X'],
+    region: ['LAGOS', 'KANO', '', 'lagos'],
+    merchant_tier: ['STARTER', 'PREMIUM', ''],
+  };
+  const field = (values: readonly string[]) =>
+    fc.oneof(
+      { weight: 12, arbitrary: fc.constantFrom(...values) },
+      { weight: 1, arbitrary: fc.string({ maxLength: 40 }) },
+    );
+  const line = fc.tuple(...Object.values(usual).map(field)).map((fields) => fields.join(','));
+  const ending = fc.constantFrom('\n', '\n', '\n', '\r\n', '\n\n');
+  const pieces = fc.array(fc.integer({ min: 1, max: 400 }), { maxLength: 8 });
+  const manyLines = fc.array(fc.tuple(line, ending), { minLength: 1, maxLength: 12 });
+  const fileOf = (lines: readonly (readonly [string, string])[]) =>
+    `${HEADER}\n${lines.map((parts) => parts.join('')).join('')}`;
+
+  it('of rows with usual and unusual fields', () => {
+    let taken = 0;
+    fc.assert(
+      fc.property(manyLines, pieces, fc.boolean(), (lines, sizes, isStrict) => {
+        taken += expectSame(fileOf(lines), sizes, isStrict);
+      }),
+      { numRuns: 1500 },
+    );
+    expect(taken, 'rows of the fast lane').toBeGreaterThan(300);
+  });
+
+  it('of rows with any byte changed, removed or added', () => {
+    const change = fc.tuple(fc.nat(), fc.constantFrom('set', 'remove', 'insert'), fc.integer({ min: 0, max: 255 }));
+    fc.assert(
+      fc.property(manyLines, fc.array(change, { minLength: 1, maxLength: 4 }), pieces, (lines, changes, sizes) => {
+        // Every line twice, so that the second one could take the fast lane.
+        const bytes = [...Buffer.from(fileOf([...lines, ...lines]))];
+        for (const [where, how, byte] of changes) {
+          const at = HEADER.length + 1 + (where % (bytes.length - HEADER.length - 1));
+          bytes.splice(at, how === 'insert' ? 0 : 1, ...(how === 'remove' ? [] : [byte]));
+        }
+        expectSame(Buffer.from(bytes), sizes);
+      }),
+      { numRuns: 1500 },
+    );
+  });
+});
+
+describe('the byte index', () => {
+  it('finds what was added and nothing else, as a Map does', () => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(fc.string({ maxLength: 12 }), { maxLength: 300 }),
+        fc.array(fc.string({ maxLength: 12 })),
+        (values, others) => {
+          const map = new Map(
+            values.map((value, key): [string, number] => [Buffer.from(value).toString('latin1'), key]),
+          );
+          const index = createByteIndex(values.map((value, key) => [value, key]));
+          for (const value of [...values, ...others]) {
+            const bytes = Buffer.from(`,${value},`);
+            expect(findKey(index, bytes, 1, bytes.length - 1)).toBe(
+              map.get(bytes.toString('latin1', 1, bytes.length - 1)) ?? NOT_FOUND,
+            );
+          }
+        },
+      ),
+    );
+  });
+
+  it('forgets what a rolled-back file had added', () => {
+    const codes = dictionaries();
+    const merchantId = Buffer.from('NEW');
+    keysOf(codes, { merchantId: 'NEW', eventType: '', region: '' } as Parameters<typeof keysOf>[1]);
+    expect(findKey(codes.merchants.index, merchantId, 0, 3)).toBe(1);
+    forgetPending(codes);
+    expect(findKey(codes.merchants.index, merchantId, 0, 3)).toBe(NOT_FOUND);
+    expect(codes.merchants.nextKey).toBe(1);
+  });
+});
