@@ -140,7 +140,7 @@ CREATE TABLE "snapshot" (
 );
 --> statement-breakpoint
 CREATE INDEX "duplicate_event_id_idx" ON "duplicate" USING btree ("event_id");--> statement-breakpoint
-CREATE INDEX "event_file_id_idx" ON "event" USING brin ("file_id") WITH (autosummarize=true,pages_per_range=32);--> statement-breakpoint
+CREATE INDEX "event_file_id_idx" ON "event" USING btree ("file_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "event_type_event_type_key" ON "event_type" USING btree ("event_type");--> statement-breakpoint
 CREATE UNIQUE INDEX "ledger_loaded_path_key" ON "ledger" USING btree ("path") WHERE "ledger"."status" = 'loaded';--> statement-breakpoint
 CREATE UNIQUE INDEX "merchant_merchant_id_key" ON "merchant" USING btree ("merchant_id");--> statement-breakpoint
