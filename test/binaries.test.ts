@@ -133,12 +133,12 @@ describe('moniepoint and moniepoint-api', () => {
     }
     const site = { DATABASE_URL: database.url };
     for (const delay of [300, 450, 600, 750, 900]) {
-      const importing = start('moniepoint', ['import', folder, '--lock-wait', '10s'], site, folder);
+      const importing = start('moniepoint', ['import', folder], site, folder);
       const killer = setTimeout(() => importing.child.kill('SIGKILL'), delay);
       await importing.exit;
       clearTimeout(killer);
     }
-    const last = await run('moniepoint', ['import', folder, '--lock-wait', '10s'], site, folder);
+    const last = await run('moniepoint', ['import', folder], site, folder);
     expect(last.code).toBe(0);
     expect((await run('moniepoint', ['verify'], site, folder)).code).toBe(0);
     expect(
@@ -152,7 +152,7 @@ describe('moniepoint and moniepoint-api', () => {
   it('two imports at once: the second exits 5 and says who holds the lock', async () => {
     const folder = createFolder();
     const database = await createDatabase();
-    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 100_000));
+    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 400_000));
     const site = { DATABASE_URL: database.url };
     const first = start('moniepoint', ['import', folder], site, folder);
     await expect
@@ -168,6 +168,56 @@ describe('moniepoint and moniepoint-api', () => {
       ),
     });
     expect(await first.exit).toBe(0);
+  });
+
+  it('a closed stderr does not stop an import', async () => {
+    const folder = createFolder();
+    const database = await createDatabase();
+    for (const day of [1, 2, 3])
+      writeActivities(folder, `activities_2024010${day}.csv`, manyRows(day * 10_000, 10_000));
+    const site = environment({ DATABASE_URL: database.url });
+    await promisify(execFile)('sh', ['-c', `"${bin('moniepoint')}" import "${folder}" 2>&1 | head -c 10`], {
+      env: site,
+    });
+    await expect
+      .poll(() => query(database, 'SELECT outcome FROM import_run'), { timeout: 10_000 })
+      .toEqual([{ outcome: 'done' }]);
+    expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '30000' }]);
+  });
+
+  it('a signal that comes twice at once, as from a terminal and a package manager, is one', async () => {
+    const folder = createFolder();
+    const home = mkdtempSync(join(inject('root'), 'h'));
+    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 100_000));
+    const importing = start('moniepoint', ['import', folder], { MONIEPOINT_HOME: home }, folder);
+    await expect.poll(() => existsSync(join(home, 'run', '.s.PGSQL.5432')), { timeout: 20_000 }).toBe(true);
+    importing.child.kill('SIGINT');
+    importing.child.kill('SIGINT');
+    expect(await importing.exit).toBe(130);
+    expect(existsSync(join(home, 'run', '.s.PGSQL.5432'))).toBe(false);
+  });
+
+  it('an API whose database hangs leaves within 10 s of SIGTERM', async () => {
+    const folder = createFolder();
+    const database = await createDatabase();
+    const api = start('moniepoint-api', [], { DATABASE_URL: database.url, API_PORT: '0' }, folder);
+    await expect.poll(api.text, { timeout: 20_000 }).toContain('"msg":"serving"');
+    // A transaction that holds the snapshot lets the next poll wait, as a server that does not answer would.
+    const blocker = await database.connect('test');
+    await blocker.query('BEGIN; LOCK TABLE snapshot IN ACCESS EXCLUSIVE MODE');
+    await expect
+      .poll(() =>
+        query(
+          database,
+          "SELECT FROM pg_stat_activity WHERE application_name = 'moniepoint api' AND wait_event_type = 'Lock' AND datname = current_database()",
+        ),
+      )
+      .toHaveLength(1);
+    api.child.kill('SIGTERM');
+    expect(
+      await Promise.race([api.exit, new Promise((resolve) => setTimeout(() => resolve('still alive'), 10_000))]),
+    ).toBe(0);
+    await blocker.end();
   });
 
   it('a closed stdout ends quietly', async () => {

@@ -89,24 +89,39 @@ export function printable(text: string): string {
 /** A process that is still alive this long after its work is done has a leak; it is ended, and says so. */
 const LATE_EXIT_MS = 5_000;
 
+/** Signals closer together than this are one. */
+const SAME_SIGNAL_MS = 1_000;
+/** CONTRACT.md section 6: a program that was told to stop leaves within 10 s. */
+const SIGNAL_DEADLINE_MS = 9_500;
+
 /** The whole of a binary's `main.ts`: the process around a program. */
 export async function runBinary(build: (io: Io) => Command): Promise<void> {
   const stop = new AbortController();
   let signalCode = 0;
+  let signalledAt = 0;
   for (const [signal, code] of [
+    ['SIGHUP', 129],
     ['SIGINT', 130],
     ['SIGTERM', 143],
   ] as const) {
     process.on(signal, () => {
+      // One Ctrl-C may come twice: from the terminal, and from a package manager that passes it on.
+      if (signalCode !== 0 && Date.now() - signalledAt < SAME_SIGNAL_MS) return;
       if (signalCode !== 0) process.exit(code); // the second one is immediate
       signalCode = code;
+      signalledAt = Date.now();
       stop.abort();
+      setTimeout(() => process.exit(code), SIGNAL_DEADLINE_MS).unref();
     });
   }
   // A reader that has seen enough, such as `head`, closes the pipe: that is no failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code === 'EPIPE') return;
+    process.stderr.write(`error: cannot write to stdout: ${describeError(error)}\n`);
+    process.exitCode = EXIT_CODES.failed;
+    exitCode = EXIT_CODES.failed;
   });
+  process.stderr.on('error', () => {}); // there is nowhere left to say it, and the work goes on
 
   let exitCode = 0;
   const io: Io = {
@@ -122,7 +137,7 @@ export async function runBinary(build: (io: Io) => Command): Promise<void> {
     },
   };
   const code = (await runProgram(build(io), process.argv.slice(2), io)) || exitCode;
-  process.exitCode = code === EXIT_CODES.interrupted ? signalCode || code : code;
+  process.exitCode = code === EXIT_CODES.interrupted ? signalCode || code : code || exitCode;
   setTimeout(() => {
     process.stderr.write('warning: something kept this process alive after its work was done; please report it\n');
     process.exit();

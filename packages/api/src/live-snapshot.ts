@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Database } from '@moniepoint/core/db/database';
+import { type Database, endSession } from '@moniepoint/core/db/database';
 import { describeError, errorCode } from '@moniepoint/core/errors';
 import { type ImportEntry, readImports } from '@moniepoint/core/imports';
 import { readMark, readSnapshot, SNAPSHOT_CHANNEL, type Snapshot } from '@moniepoint/core/snapshot';
@@ -20,6 +20,9 @@ export type LiveSnapshot = {
  */
 const POLL_MS = 700;
 const MAX_BACKOFF_MS = 2_000;
+/** A server that does not answer this long counts as down. */
+const ANSWER_DEADLINE_MS = 5_000;
+const CLOSE_DEADLINE_MS = 1_500;
 /** Lines of the ledger kept in memory. */
 const MAX_IMPORTS = 100;
 
@@ -52,16 +55,17 @@ export function followSnapshot(
         const woken = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        const newest = await ifSchemaExists(() => readMark(client));
-        if (newest !== mark && newest !== null) {
+        await answered(async () => {
+          const newest = await ifSchemaExists(() => readMark(client));
+          if (newest === mark || newest === null) return;
           onChange({ snapshot: await readSnapshot(client), imports: await readImports(client, MAX_IMPORTS) });
           mark = newest;
-        }
+        });
         isConnected = true;
         await Promise.race([woken, sleep(POLL_MS, undefined, { signal: closing.signal, ref: false }).catch(() => {})]);
       }
     } finally {
-      await client.end().catch(() => {}); // it may be lost already
+      await endSession(client);
     }
   }
 
@@ -83,9 +87,23 @@ export function followSnapshot(
     isConnected: () => isConnected,
     close: async () => {
       closing.abort();
-      await running;
+      await Promise.race([running, sleep(CLOSE_DEADLINE_MS, undefined, { ref: false })]);
     },
   };
+}
+
+/** A connection to a server that hangs, or behind a broken network, would wait for ever. */
+async function answered(work: () => Promise<void>): Promise<void> {
+  const deadline = new AbortController();
+  const late = sleep(ANSWER_DEADLINE_MS, undefined, { signal: deadline.signal, ref: false }).then(() => {
+    throw new Error(`no answer within ${ANSWER_DEADLINE_MS / 1000} s`);
+  });
+  try {
+    await Promise.race([work(), late]);
+  } finally {
+    deadline.abort();
+    late.catch(() => {}); // it was not late, or the race has told
+  }
 }
 
 /** A database without our tables is one into which nothing was imported yet. */

@@ -95,6 +95,24 @@ describe('the live snapshot', () => {
     expect((await fetch(`${api.url}/readyz`)).status).toBe(503);
   });
 
+  it('another database with the same version is noticed', async () => {
+    const [first, second] = [await createDatabase(), await createDatabase()];
+    await publish(first, 1, true);
+    await query(second, "INSERT INTO snapshot VALUES (true, 1, now() + interval '1 s', $1)", [
+      JSON.stringify({ ...ANSWERS, kycFunnel: { documentsSubmitted: 2 } }),
+    ]);
+    let current = first;
+    const api = await start({ connect: (role) => current.connect(role) });
+    const body = async () => (await fetch(`${api.url}/analytics/kyc-funnel`)).text();
+    await expect.poll(body).toContain('"documents_submitted":1');
+    current = second;
+    await query(
+      first,
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint api' AND datname = current_database()",
+    );
+    await expect.poll(body, { timeout: 5000 }).toContain('"documents_submitted":2');
+  });
+
   it('an API that starts before the database answers 503 and becomes ready by itself', async () => {
     const database = await createDatabase();
     await publish(database, 1, false);

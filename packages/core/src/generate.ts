@@ -74,9 +74,9 @@ const line = (row: Row) => REQUIRED_COLUMNS.map((column) => row[column]).join(',
  * Writes `activities_YYYYMMDD.csv` for days from 2024-01-01 on. The same options give the same bytes on every machine.
  *
  * @returns the paths written
- * @throws MoniepointError `usage` when a file is there already
+ * @throws MoniepointError `usage` when a file is there already, `interrupted`
  */
-export async function generate(directory: string, options: GenerateOptions): Promise<string[]> {
+export async function generate(directory: string, options: GenerateOptions, signal: AbortSignal): Promise<string[]> {
   await mkdir(directory, { recursive: true });
   const random = createRandom(options.seed);
   const written: string[] = [];
@@ -93,6 +93,8 @@ export async function generate(directory: string, options: GenerateOptions): Pro
       for (let index = 0; index < options.rows; index += 1) {
         block += `${nextLine(random, options, midnight, index, earlier)}\n`;
         if (block.length > 1_000_000) {
+          if (signal.aborted)
+            throw new MoniepointError('interrupted', `${path}: interrupted; it is not complete. Remove it.`);
           await file.write(toBytes(block));
           block = '';
         }

@@ -47,7 +47,7 @@ export const METRICS: readonly Metric[] = [
     definition:
       'The merchant with the largest sum of successful amounts over all products; on a tie the smallest merchant_id.',
     schema: z.object({ merchant_id: z.string(), total_volume: z.number() }),
-    example: { merchant_id: 'MRC-001234', total_volume: 98765432.1 },
+    example: { merchant_id: 'MRC-001234', total_volume: 98765432.15 },
     noData: 'No successful transactions found.',
     toJson: ({ topMerchant }) =>
       // Written by hand: JSON.stringify would turn the sum into a float.

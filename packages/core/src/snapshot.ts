@@ -29,7 +29,7 @@ export async function readSnapshot(client: pg.Client): Promise<Snapshot | null> 
  */
 export async function readMark(client: pg.Client): Promise<string | null> {
   const { rows } = await client.query<{ mark: string | null }>(
-    `SELECT concat_ws('/', (SELECT data_version FROM snapshot), (SELECT max(file_id) FROM ledger)) AS mark`,
+    `SELECT concat_ws('/', (SELECT data_version || ' ' || published_at FROM snapshot), (SELECT max(file_id) FROM ledger)) AS mark`,
   );
   return rows[0]?.mark || null;
 }

@@ -10,6 +10,6 @@ export function generateCommand(io: Io): Command {
   addOptions(command, ['days', 'rows', 'merchants', 'dirty', 'duplicates', 'seed']);
   return command.action(async (directory: string, flags) => {
     const config = configOf(io, flags);
-    for (const path of await generate(resolve(io.directory, directory), config)) io.out(`${path}\n`);
+    for (const path of await generate(resolve(io.directory, directory), config, io.signal)) io.out(`${path}\n`);
   });
 }

@@ -42,7 +42,8 @@ export function serveCommand(io: Io): Command {
           importState = { state: 'running' };
           importState = await importDataFolder(io, database, config);
         }
-        const snapshot = await withSession(database, 'serve', readSnapshot);
+        // A database that went down meanwhile is no reason to stop serving what is published.
+        const snapshot = await withSession(database, 'serve', readSnapshot).catch(() => null);
         io.err(renderServing(api.url, snapshot));
         await untilAborted(io.signal);
       } finally {

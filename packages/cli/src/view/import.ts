@@ -1,7 +1,14 @@
 import { type Io, printable } from '@moniepoint/api/bin';
-import type { Counts, FileResult, ImportEvent, ImportResult, Report } from '@moniepoint/core/import/progress';
+import {
+  type Counts,
+  type FileResult,
+  type ImportEvent,
+  type ImportResult,
+  listCounts,
+  type Report,
+} from '@moniepoint/core/import/progress';
 import { MultiBar, type SingleBar } from 'cli-progress';
-import { formatBytes, formatSeconds, listCounts, withSeparators } from './text.ts';
+import { formatBytes, formatSeconds, withSeparators } from './text.ts';
 
 /** Shows an import while it works. */
 export type ImportView = {
@@ -95,9 +102,11 @@ function describeFile({ name, status, counts, error }: FileResult): string {
 /** `read = accepted + duplicate + rejected`, with what is worth knowing of each. */
 function describeCounts(counts: Counts): string {
   const conflicts = counts.conflict === 0 ? '' : ` (${withSeparators(counts.conflict)} with other content)`;
-  const reasons = counts.rejected === 0 ? '' : ` (${listCounts(counts.rejectedByReason)})`;
+  const reasons = counts.rejected === 0 ? '' : ` (${listCounts(counts.rejectedByReason, withSeparators)})`;
   const coerced =
-    counts.coerced === 0 ? '' : `; ${withSeparators(counts.coerced)} coerced (${listCounts(counts.coercedByColumn)})`;
+    counts.coerced === 0
+      ? ''
+      : `; ${withSeparators(counts.coerced)} coerced (${listCounts(counts.coercedByColumn, withSeparators)})`;
   return (
     `${withSeparators(counts.read)} rows = ${withSeparators(counts.accepted)} accepted` +
     ` + ${withSeparators(counts.duplicate)} duplicate${conflicts} + ${withSeparators(counts.rejected)} rejected${reasons}${coerced}`

@@ -1,6 +1,7 @@
 import { printable } from '@moniepoint/api/bin';
+import { listCounts } from '@moniepoint/core/import/progress';
 import type { Status } from '@moniepoint/core/import/status';
-import { listCounts, withSeparators } from './text.ts';
+import { withSeparators } from './text.ts';
 
 export function renderStatus(status: Status, place: string): string {
   const { rows, lastRun } = status;
@@ -11,7 +12,7 @@ export function renderStatus(status: Status, place: string): string {
       : `Data           version ${status.dataVersion}, as of ${status.asOf}`,
     `Files          ${withSeparators(status.files)} loaded`,
     `Rows           ${withSeparators(rows.read)} read = ${withSeparators(rows.accepted)} accepted + ${withSeparators(rows.duplicate)} duplicate + ${withSeparators(rows.rejected)} rejected`,
-    `Rejects        ${rows.rejected === 0 ? 'none' : listCounts(status.rejectedByReason)}`,
+    `Rejects        ${rows.rejected === 0 ? 'none' : listCounts(status.rejectedByReason, withSeparators)}`,
     `Conflicts      ${withSeparators(rows.conflict)}`,
     `Coerced        ${withSeparators(rows.coerced)}`,
     lastRun === null

@@ -5,14 +5,6 @@ export function withSeparators(value: number | string): string {
   return fraction === undefined ? grouped : `${grouped}.${fraction}`;
 }
 
-/** `{ event_timestamp: 25, merchant_id: 12 }` as `25 event_timestamp, 12 merchant_id`, most frequent first. */
-export function listCounts(counts: Readonly<Record<string, number>>): string {
-  return Object.entries(counts)
-    .sort(([, a], [, b]) => b - a)
-    .map(([name, count]) => `${withSeparators(count)} ${name}`)
-    .join(', ');
-}
-
 /** Size in bytes for people, in units of 1024. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];

@@ -43,6 +43,21 @@ describe('a database that cannot be used says why, and never shows the password'
   });
 });
 
+it('a database that cannot hold every text is refused', async () => {
+  const database = await createDatabase();
+  const server = await database.connect('test');
+  await server.query("CREATE DATABASE moniepoint_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+  try {
+    await expect(connectTo(database.url.replace(/(:\/\/[^/]*)\/[^?]*/, '$1/moniepoint_latin1'))).rejects.toMatchObject({
+      kind: 'database',
+      message: expect.stringMatching(/: found a database in LATIN1, expected UTF8\. Create one with: CREATE DATABASE/),
+    });
+  } finally {
+    await server.query('DROP DATABASE moniepoint_latin1');
+    await server.end();
+  }
+});
+
 it('sessions read times and bytes alike, whatever the server’s or the database’s settings say', async () => {
   const database = await createDatabase();
   const client = await database.connect('test');

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import pg from 'pg';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
 import { joinEmbedded } from './embedded.ts';
@@ -89,39 +90,72 @@ export async function withSession<T>(
   const client = await database.connect(role);
   try {
     return await work(client);
+  } catch (error) {
+    if (error instanceof MoniepointError || !isConnectionLost(client, error)) throw error;
+    throw new MoniepointError(
+      'database',
+      `The connection to the database was lost: ${describeError(error)}. Run again.`,
+      error,
+    );
   } finally {
-    await client.end();
+    await endSession(client);
   }
 }
 
 async function connect(url: string, place: string, role: string): Promise<pg.Client> {
-  const client = new pg.Client({
-    connectionString: url,
-    application_name: `moniepoint ${role}`,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    keepAlive: true,
-  });
-  // pg tells of a broken connection by an event, which would end the process if nobody listened; whoever uses the session
-  // gets an error from its query as well.
-  client.on('error', () => broken.add(client));
+  let client: pg.Client | undefined;
   try {
-    await client.connect();
-    await client.query(SESSION_SETTINGS);
-    const { rows } = await client.query<{ version: number }>(
-      "SELECT current_setting('server_version_num')::int AS version",
-    );
-    const version = rows[0]?.version ?? 0;
-    if (version < OLDEST_SERVER_VERSION) {
-      throw new MoniepointError(
-        'database',
-        `${place}: found PostgreSQL ${Math.floor(version / 10_000)}, expected 14 or newer. Upgrade it, or unset DATABASE_URL to use the embedded one.`,
-      );
-    }
-    return client;
+    const opened = new pg.Client({
+      connectionString: url,
+      application_name: `moniepoint ${role}`,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+    });
+    client = opened;
+    // pg tells of a broken connection by an event, which would end the process if nobody listened; whoever uses the
+    // session gets an error from its query as well.
+    opened.on('error', () => broken.add(opened));
+    await opened.connect();
+    await opened.query(SESSION_SETTINGS);
+    // A server on a system that cannot watch its clients refuses this: then a killed import holds its lock for longer.
+    await opened.query("SET client_connection_check_interval = '250ms'").catch((error: unknown) => {
+      if (errorCode(error) !== '22023') throw error; // invalid_parameter_value
+    });
+    await refuseUnusable(opened, place);
+    return opened;
   } catch (error) {
-    await client.end().catch(() => {}); // the first error is the one worth telling
+    if (client !== undefined) await endSession(client);
     throw asUnreachable(error, place);
   }
+}
+
+async function refuseUnusable(client: pg.Client, place: string): Promise<void> {
+  const { rows } = await client.query<{ version: number; encoding: string }>(
+    `SELECT current_setting('server_version_num')::int AS version, current_setting('server_encoding') AS encoding`,
+  );
+  const { version, encoding } = rows[0]!;
+  if (version < OLDEST_SERVER_VERSION) {
+    throw new MoniepointError(
+      'database',
+      `${place}: found PostgreSQL ${Math.floor(version / 10_000)}, expected 14 or newer. Upgrade it, or unset DATABASE_URL to use the embedded one.`,
+    );
+  }
+  if (encoding !== 'UTF8') {
+    throw new MoniepointError(
+      'database',
+      `${place}: found a database in ${encoding}, expected UTF8. Create one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`,
+    );
+  }
+}
+
+const END_DEADLINE_MS = 1_000;
+
+/** Ends a session. Where the server does not answer any more, its connection is cut instead of waited for. */
+export async function endSession(client: pg.Client): Promise<void> {
+  const { stream } = (client as unknown as { connection: { stream: Socket } }).connection; // known to pg, unknown to its types
+  const cut = setTimeout(() => stream.destroy(), END_DEADLINE_MS);
+  await client.end().catch(() => {}); // it may be lost already
+  clearTimeout(cut);
 }
 
 /** What to do about the usual reasons why a connection fails, by system code or SQLSTATE. */
@@ -159,9 +193,8 @@ export function isConnectionLost(client: pg.Client, error: unknown): boolean {
 
 /** `host:port/database` of a connection string. */
 function withoutPassword(url: string): string {
-  const parsed = new URL(url.replace('@/', '@socket/'));
-  const host = parsed.searchParams.get('host') ?? (parsed.hostname || 'localhost');
-  return `${decodeURIComponent(host)}:${parsed.searchParams.get('port') ?? (parsed.port || '5432')}${decodeURIComponent(parsed.pathname)}`;
+  const { searchParams, hostname, port, pathname } = new URL(url.replace('@/', '@socket/'));
+  return `${searchParams.get('host') ?? (hostname || 'localhost')}:${searchParams.get('port') ?? (port || '5432')}${pathname}`;
 }
 
 /** The statements around a piece of work that is kept whole or not at all. */

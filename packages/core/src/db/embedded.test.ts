@@ -105,7 +105,10 @@ describe('the embedded PostgreSQL', () => {
     const home = createHome();
     const lease = await joinEmbedded(home, 'test', NO_SYNC);
     expect(await queryIt(lease.url, 'SHOW listen_addresses')).toEqual([{ listen_addresses: '' }]);
-    expect(statSync(home).mode & 0o777).toBe(0o700);
+    expect(statSync(home).mode & 0o777).toBe(userInfo().uid === 0 ? 0o711 : 0o700);
+    expect(statSync(home).uid).toBe(userInfo().uid);
+    expect(statSync(join(home, 'run')).mode & 0o777).toBe(0o700);
+    expect(statSync(join(home, 'cluster')).mode & 0o777).toBe(0o700);
     expect(statSync(join(home, 'cluster', 'password')).mode & 0o777).toBe(0o600);
     const password = readFileSync(join(home, 'cluster', 'password'), 'utf8');
     expect(password).toMatch(/^[\w-]{32}$/);
@@ -223,6 +226,17 @@ describe('the embedded PostgreSQL', () => {
     await lease.release();
   });
 
+  it.each(['with space', 'per%cent', 'a,b', 'ünïcode', join('missing', 'parents')])(
+    'works in a folder named %j',
+    async (name) => {
+      const home = createHome();
+      chmodSync(home, 0o755); // of the folder above it
+      const lease = await joinEmbedded(join(home, name), 'test', NO_SYNC);
+      expect(await queryIt(lease.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+      await lease.release();
+    },
+  );
+
   it('half of an installation that was killed is removed and made again', async () => {
     const home = createHome();
     const gone = spawn('true');
@@ -261,9 +275,20 @@ describe('what is wrong is said', () => {
     await expect(joinEmbedded(join(home, 'file'), 'test')).rejects.toMatchObject({
       kind: 'database',
       message: expect.stringMatching(
-        /cannot be used: EEXIST.*choose another folder with MONIEPOINT_HOME, or set DATABASE_URL/,
+        /cannot be used: ENOTDIR.*choose another folder with MONIEPOINT_HOME, or set DATABASE_URL/,
       ),
     });
+  });
+
+  it('a folder of something else, which stays as it is', async () => {
+    const home = createHome();
+    writeFileSync(join(home, 'letter.txt'), '');
+    const { mode, uid } = statSync(home);
+    await expect(joinEmbedded(home, 'test')).rejects.toMatchObject({
+      kind: 'database',
+      message: `MONIEPOINT_HOME ${home}: found files of something else there, such as letter.txt. Choose a new or an empty folder.`,
+    });
+    expect(statSync(home)).toMatchObject({ mode, uid });
   });
 
   it('a path too long for a socket', async () => {

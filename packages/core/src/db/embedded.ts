@@ -11,7 +11,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
 import {
   chmod,
   chown,
@@ -138,7 +138,13 @@ export async function releaseEmbedded(home: string): Promise<void> {
 
 /** Processes that use the running server, as `command (pid)`, without this one. */
 export async function embeddedUsers(home: string): Promise<string[]> {
-  const session = await openSession(layoutOf(home), 'status');
+  let session: pg.Client;
+  try {
+    session = await openSession(layoutOf(home), 'status');
+  } catch (error) {
+    if (isNotRunning(error) || errorCode(error) === '57P03') return []; // starting or stopping
+    throw error;
+  }
   try {
     const { rows } = await session.query<{ name: string }>(
       `SELECT a.application_name AS name
@@ -189,12 +195,35 @@ const asAccount = (account: Account) => (account === null ? {} : { uid: account.
 /** Variables such as PGPORT or PGDATA of the caller must not reach the server. */
 const SERVER_ENVIRONMENT = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
 
+/** What lies in a folder of ours, so that nobody else's folder is taken over. */
+const OUR_NAMES = /^(postgresql-.*|cluster|run|postgresql\.log|keep-running|new-\d+-.*)$/;
+
+/**
+ * Under root the folder itself stays root's, open to pass through: the server's account owns nothing but its cluster and
+ * its socket, and so cannot lead root's writes elsewhere.
+ */
 async function prepareFolder(layout: Layout, account: Account): Promise<void> {
-  for (const folder of [layout.root, layout.sockets]) {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    if (account !== null) await chown(folder, account.uid, account.gid);
+  const isNew = !(await exists(layout.root));
+  if (layout.root.includes('"')) {
+    throw new MoniepointError(
+      'database',
+      `MONIEPOINT_HOME ${layout.root}: PostgreSQL cannot use a folder with a double quote in its name. Choose another one.`,
+    );
   }
-  await chmod(layout.root, 0o700);
+  if (!isNew) {
+    const foreign = (await readdir(layout.root)).filter((name) => !OUR_NAMES.test(name));
+    if (foreign.length > 0) {
+      throw new MoniepointError(
+        'database',
+        `MONIEPOINT_HOME ${layout.root}: found files of something else there, such as ${foreign[0]}. Choose a new or an empty folder.`,
+      );
+    }
+  }
+  await mkdir(dirname(layout.root), { recursive: true });
+  await mkdir(layout.root, { recursive: true });
+  await chmod(layout.root, account === null ? 0o700 : 0o711);
+  await mkdir(layout.sockets, { recursive: true, mode: 0o700 });
+  if (account !== null) await chown(layout.sockets, account.uid, account.gid);
 }
 
 // --- binaries ------------------------------------------------------------------------------------------------------
@@ -213,7 +242,8 @@ async function installBinaries(layout: Layout, account: Account): Promise<string
       source: string;
       target: string;
     }[];
-    await makeOnce(layout, target, account, async (folder) => {
+    await makeOnce(layout, target, async (folder) => {
+      await chmod(folder, 0o755);
       await cp(join(source, 'native'), folder, {
         recursive: true,
         filter: (path) => !path.endsWith('.a') && basename(path) !== 'pg-symlinks.json',
@@ -269,22 +299,17 @@ async function exists(path: string): Promise<boolean> {
  * Makes a folder beside its place and renames it there, so that it is whole or absent. Where another process was faster,
  * its folder stays. Remains of killed processes are removed on the way.
  */
-async function makeOnce(
-  layout: Layout,
-  target: string,
-  account: Account,
-  fill: (folder: string) => Promise<void>,
-): Promise<void> {
+async function makeOnce(layout: Layout, target: string, fill: (folder: string) => Promise<void>): Promise<void> {
   for (const name of await readdir(layout.root)) {
     const pid = /^new-(\d+)-/.exec(name)?.[1];
-    if (pid !== undefined && !isProcessAlive(Number(pid)))
-      await rm(join(layout.root, name), { recursive: true, force: true });
+    if (pid === undefined || isProcessAlive(Number(pid))) continue;
+    // An initdb whose parent was killed may still write there; then the next start removes it.
+    await rm(join(layout.root, name), { recursive: true, force: true }).catch(() => {});
   }
   const folder = join(layout.root, `new-${process.pid}-${randomBytes(4).toString('hex')}`);
   try {
     await mkdir(folder, { mode: 0o700 });
     await fill(folder);
-    if (account !== null) execFileSync('chown', ['-R', `${account.uid}:${account.gid}`, folder]);
     await rename(folder, target);
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
@@ -306,7 +331,7 @@ function isProcessAlive(pid: number): boolean {
 
 async function createCluster(layout: Layout, binaries: string, account: Account): Promise<void> {
   if (!(await exists(layout.cluster))) {
-    await makeOnce(layout, layout.cluster, account, async (folder) => {
+    await makeOnce(layout, layout.cluster, async (folder) => {
       if (account !== null) await chown(folder, account.uid, account.gid);
       const password = join(folder, 'password');
       await writeFile(password, randomBytes(24).toString('base64url'), { mode: 0o600 });
@@ -341,7 +366,7 @@ function serverSettings(layout: Layout): Record<string, string> {
   const between = (low: number, value: number, high: number) => `${Math.min(high, Math.max(low, Math.floor(value)))}MB`;
   return {
     listen_addresses: '',
-    unix_socket_directories: layout.sockets,
+    unix_socket_directories: `"${layout.sockets}"`, // a list, in which a comma would separate
     port: String(PORT),
     wal_level: 'minimal', // rows loaded into a table made in the same transaction need no WAL
     max_wal_senders: '0',
@@ -445,7 +470,8 @@ async function startServer(
     (file) => file.size > MAX_LOG_BYTES,
     () => false, // no log yet
   );
-  const log = openSync(layout.log, isLogBig ? 'w' : 'a', 0o600);
+  const { O_CREAT, O_WRONLY, O_APPEND, O_TRUNC, O_NOFOLLOW } = constants;
+  const log = openSync(layout.log, O_CREAT | O_WRONLY | O_APPEND | O_NOFOLLOW | (isLogBig ? O_TRUNC : 0), 0o600);
   try {
     const logOffset = statSync(layout.log).size;
     const flags = Object.entries({ ...serverSettings(layout), ...settings }).flatMap(([name, value]) => [
@@ -497,9 +523,12 @@ async function removeStalePidFiles(layout: Layout): Promise<void> {
 
 function isPostgres(pid: number): boolean {
   try {
-    return execFileSync('ps', ['-p', String(pid), '-o', 'comm='], { encoding: 'utf8' }).includes('postgres');
+    return execFileSync('ps', ['-p', String(pid), '-o', 'comm='], { encoding: 'utf8', stdio: 'pipe' }).includes(
+      'postgres',
+    );
   } catch {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').includes('postgres'); // a small container has no ps
+    // No such process, or a small container without ps, where /proc tells.
+    return existsSync(`/proc/${pid}/comm`) && readFileSync(`/proc/${pid}/comm`, 'utf8').includes('postgres');
   }
 }
 
@@ -556,7 +585,7 @@ async function leave(layout: Layout, session: pg.Client): Promise<boolean> {
 /** Fast shutdown: open transactions are rolled back, and what was committed is safe on disk. */
 async function stopServer(layout: Layout): Promise<void> {
   const pid = await serverPid(layout);
-  if (!Number.isInteger(pid)) return; // already down
+  if (!Number.isInteger(pid) || !isPostgres(pid)) return; // already down
   kill(pid, 'SIGINT');
   const begin = Date.now();
   while (isProcessAlive(pid) && (await exists(join(layout.data, 'postmaster.pid')))) {

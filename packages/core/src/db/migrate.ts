@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
 import type pg from 'pg';
-import { MoniepointError } from '../errors.ts';
+import { describeError, errorCode, MoniepointError } from '../errors.ts';
 
 /** `drizzle/` lies at the top of the repository, beside `packages/`. */
 const MIGRATIONS_FOLDER = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', '..', 'drizzle');
@@ -32,10 +32,17 @@ export async function migrate(client: pg.Client): Promise<string[]> {
       migrationsFolder: MIGRATIONS_FOLDER,
       migrationsSchema: 'public',
       migrationsTable: MIGRATIONS_TABLE,
+    }).catch((error: unknown) => {
+      if (errorCode(error) !== '42501') throw error; // insufficient_privilege
+      throw new MoniepointError(
+        'database',
+        `The schema cannot be made by this role: ${describeError(error)}. Grant it CREATE on the database and on schema public, or run moniepoint migrate once as their owner.`,
+        error,
+      );
     });
     return journal.entries.filter(({ when }) => when > before).map(({ tag }) => tag);
   } finally {
-    await client.query('SELECT pg_advisory_unlock($1)', [MIGRATION_LOCK]);
+    await client.query('SELECT pg_advisory_unlock($1)', [MIGRATION_LOCK]).catch(() => {}); // a lost session holds none
   }
 }
 

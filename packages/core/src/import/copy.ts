@@ -28,11 +28,13 @@ export function copyInto(client: pg.Client, statement: string): CopyTarget {
   return {
     write: async (rows) => {
       stream ??= start();
+      // After an error of the server the stream takes nothing more; `done` has the error.
+      if (stream.destroyed) await done;
       if (!stream.write(rows)) await Promise.race([once(stream, 'drain'), done]);
     },
     pause: async () => {
       if (stream === null) return;
-      stream.end(COPY_TRAILER);
+      if (!stream.destroyed) stream.end(COPY_TRAILER);
       stream = null;
       await done;
     },

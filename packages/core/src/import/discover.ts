@@ -1,12 +1,13 @@
 import type { Stats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
 
 /** A file to import. */
 export type SourceFile = {
   /** Absolute, without symbolic links: the file's identity in the ledger. */
   readonly path: string;
+  /** As it was found: it decides on order and on gzip. */
   readonly name: string;
   /** When it was found; for progress only. */
   readonly sizeBytes: number;
@@ -42,14 +43,18 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
     const found = await look(given);
     if (!found.isDirectory()) {
       const path = await realpath(given);
-      files.set(path, { path, name: basename(path), sizeBytes: found.size });
+      files.set(path, { path, name: basename(given), sizeBytes: found.size });
       continue;
     }
-    const directory = await realpath(given);
     for (const name of await list(given)) {
-      const path = join(directory, name);
-      if (isActivityFileName(name)) files.set(path, { path, name, sizeBytes: await sizeOf(path) });
-      else ignored.push(path);
+      const place = join(given, name);
+      if (isActivityFileName(name)) {
+        // A link that leads nowhere keeps its own path; opening it will say what is wrong.
+        const path = await realpath(place).catch(() => resolve(place));
+        files.set(path, { path, name, sizeBytes: await sizeOf(path) });
+      } else {
+        ignored.push(resolve(place));
+      }
     }
   }
   if (files.size === 0) {

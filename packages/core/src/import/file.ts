@@ -60,7 +60,7 @@ export async function importFile(run: Run, file: SourceFile): Promise<FileResult
   } catch (error) {
     if (!isAboutFile(error)) throw error;
     const counts = noCounts();
-    await recordIn(run, { status: 'failed', file, stamp, sha256: null, counts, error: error.message, startedAt });
+    await recordIn(run, { status: 'failed', file, stamp, content: null, counts, error: error.message, startedAt });
     return result(error.kind === 'incomplete' ? 'incomplete' : 'failed', counts, error.message);
   }
 }
@@ -78,9 +78,9 @@ async function loadWhole(
   report({ type: 'file_started', name: file.name, path: file.path, sizeBytes: stamp.sizeBytes });
   const work = async () => {
     const fileId = await nextFileId(client);
-    const { counts, sha256 } = await loadFile(client, file, reading, fileId, dictionaries, options, report, signal);
+    const { counts, content } = await loadFile(client, file, reading, fileId, dictionaries, options, report, signal);
     if (isKept && !options.isDryRun) {
-      await recordIn(run, { status: 'loaded', file, stamp, sha256, counts, error: null, startedAt }, fileId);
+      await recordIn(run, { status: 'loaded', file, stamp, content, counts, error: null, startedAt }, fileId);
       await publish(client);
     }
     return counts;

@@ -7,7 +7,7 @@ import { errorCode, MoniepointError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import type { SourceFile } from './discover.ts';
 import type { Counts } from './progress.ts';
-import { type FileStamp, hashFile } from './read.ts';
+import { type Content, type FileStamp, hashFile } from './read.ts';
 
 type LoadedFile = {
   readonly fileId: number;
@@ -41,18 +41,15 @@ export async function decideOn(
   const isSameStamp =
     loaded.path === file.path && loaded.sizeBytes === stamp.sizeBytes && loaded.mtimeNs === stamp.mtimeNs;
   if (!isSameStamp) {
-    const { sha256, stamp: hashed } = await hashFile(file);
+    const { sha256, mtimeNs, sizeBytes } = await hashFile(file);
     if (!sha256.equals(loaded.sha256 ?? Buffer.alloc(0))) {
       throw new MoniepointError(
         'failed',
-        `${file.path}: its content changed since it was loaded (${loaded.sizeBytes} bytes then, ${hashed.sizeBytes} now). Nothing of the new version was loaded and the old one stays; superseding a loaded file is not supported yet. Restore the file, or deliver the correction under a new name.`,
+        `${file.path}: its content changed since it was loaded (${loaded.sizeBytes} bytes then, ${sizeBytes} now). Nothing of the new version was loaded and the old one stays; superseding a loaded file is not supported yet. Restore the file, or deliver the correction under a new name.`,
       );
     }
     if (!isDryRun) {
-      await drizzle(client)
-        .update(ledger)
-        .set({ path: file.path, mtimeNs: trustedMtime(hashed.mtimeNs) })
-        .where(eq(ledger.fileId, loaded.fileId));
+      await drizzle(client).update(ledger).set({ path: file.path, mtimeNs }).where(eq(ledger.fileId, loaded.fileId));
     }
   }
   return isForced ? 'reread' : 'unchanged';
@@ -103,14 +100,6 @@ async function isGone(path: string): Promise<boolean> {
   }
 }
 
-/** File systems stamp in ticks of some ms: within the last one, a second write could leave the same time. */
-const MTIME_TICK_NS = 20_000_000n;
-
-/** Null while the time is too fresh to tell a later change by it; the next run then compares the content. */
-function trustedMtime(mtimeNs: bigint): bigint | null {
-  return BigInt(Date.now()) * 1_000_000n - mtimeNs < MTIME_TICK_NS ? null : mtimeNs;
-}
-
 /** Opens the run's row and returns its id. */
 export async function startRun(client: pg.Client): Promise<number> {
   const [row] = await drizzle(client)
@@ -143,7 +132,8 @@ export type LedgerEntry = {
   readonly status: 'loaded' | 'failed';
   readonly file: SourceFile;
   readonly stamp: FileStamp | null;
-  readonly sha256: Buffer | null;
+  /** Null where the file was not read to its end. */
+  readonly content: Content | null;
   readonly counts: Counts;
   readonly error: string | null;
   readonly startedAt: Date;
@@ -161,8 +151,8 @@ export async function record(client: pg.Client, entry: LedgerEntry): Promise<voi
       status: entry.status,
       path: entry.file.path,
       sizeBytes: stamp?.sizeBytes ?? 0,
-      mtimeNs: stamp === null ? null : trustedMtime(stamp.mtimeNs),
-      sha256: entry.sha256,
+      mtimeNs: entry.content?.mtimeNs ?? null,
+      sha256: entry.content?.sha256 ?? null,
       rowsRead: counts.read,
       accepted: counts.accepted,
       duplicate: counts.duplicate,

@@ -5,8 +5,8 @@ import { copyInto } from './copy.ts';
 import type { SourceFile } from './discover.ts';
 import { createRowBuffer, encodeRow, takeRows } from './encode.ts';
 import { createFastLane } from './fast-lane.ts';
-import { type Counts, noCounts, type Report } from './progress.ts';
-import type { Reading } from './read.ts';
+import { type Counts, listCounts, noCounts, type Report } from './progress.ts';
+import type { Content, Reading } from './read.ts';
 import { addCoercion, addReject, createRejectBuffer, storeRejects } from './rejects.ts';
 import { addToRollups } from './rollup.ts';
 import { createScanner, type RowSink } from './scan.ts';
@@ -22,7 +22,7 @@ export type Thresholds = { readonly maxRejects: number | undefined; readonly max
 /**
  * Loads one file inside the caller's transaction: its events, duplicates, rejects and rollups.
  *
- * @returns what it held, and the hash of its content
+ * @returns what it held, and how to know its content again
  * @throws MoniepointError `failed` for a file that cannot be loaded, `incomplete` past a threshold, `interrupted`
  */
 export async function loadFile(
@@ -34,7 +34,7 @@ export async function loadFile(
   options: { readonly strict: boolean } & Thresholds,
   report: Report,
   signal: AbortSignal,
-): Promise<{ counts: Counts; sha256: Buffer }> {
+): Promise<{ counts: Counts; content: Content }> {
   const counts = noCounts();
   const rejects = createRejectBuffer();
   const rows = createRowBuffer(fileId);
@@ -103,7 +103,7 @@ export async function loadFile(
     await copy.abort();
     throw error;
   }
-  const sha256 = await reading.finish();
+  const content = await reading.finish();
   refusePastThresholds(file, counts, options);
 
   report({ type: 'file_settling', rowsRead: counts.read });
@@ -111,27 +111,19 @@ export async function loadFile(
   await saveDictionaries(client, dictionaries);
   Object.assign(counts, await settle(client, fileId, counts.accepted));
   await addToRollups(client, fileId);
-  return { counts, sha256 };
+  return { counts, content };
 }
 
 function refusePastThresholds(file: SourceFile, counts: Counts, { maxRejects, maxRejectRate }: Thresholds): void {
   const { read, rejected } = counts;
-  const found = `${file.path}: ${rejected} of ${read} rows rejected (${reasonsOf(counts)})`;
+  const found = `${file.path}: ${rejected} of ${read} rows rejected (${listCounts(counts.rejectedByReason)})`;
   const advice = 'The file was rolled back; correct its rows, or raise the limit.';
   if (maxRejects !== undefined && rejected > maxRejects) {
     throw new MoniepointError('incomplete', `${found}, more than --max-rejects ${maxRejects}. ${advice}`);
   }
-  if (maxRejectRate !== undefined && rejected > read * maxRejectRate) {
+  if (maxRejectRate !== undefined && rejected / read > maxRejectRate) {
     throw new MoniepointError('incomplete', `${found}, more than --max-reject-rate ${maxRejectRate}. ${advice}`);
   }
-}
-
-/** `25 event_timestamp, 12 merchant_id`, most frequent first. */
-function reasonsOf(counts: Counts): string {
-  return Object.entries(counts.rejectedByReason)
-    .sort(([, a], [, b]) => b - a)
-    .map(([reason, n]) => `${n} ${reason}`)
-    .join(', ');
 }
 
 /** The first few as quoted names, and how many more there are. */

@@ -5,7 +5,9 @@ import type { Report } from './progress.ts';
 
 /** Any number will do that no other advisory lock of the product uses. */
 const IMPORT_LOCK = 7_300_119;
-const POLL_MS = 200;
+const POLL_MS = 100;
+/** What a server takes to notice that the holder was killed, with its check interval of 250 ms. */
+const GRACE_MS = 1_000;
 
 /**
  * Takes the lock of which each database has one (CONTRACT.md section 4). It belongs to the session, so it goes when the
@@ -20,26 +22,27 @@ export async function takeImportLock(
   report: Report,
   signal: AbortSignal,
 ): Promise<void> {
-  const deadline = Date.now() + waitMs;
+  const deadline = Date.now() + Math.max(waitMs, GRACE_MS);
   let isAnnounced = false;
   for (;;) {
     const { rows } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1) AS taken', [IMPORT_LOCK]);
     if (rows[0]?.taken) return;
-    const holder = await lockHolder(client);
+    const holder = (await lockHolder(client)) ?? 'it has just ended';
     if (Date.now() >= deadline) {
       throw new MoniepointError(
         'locked',
         `Another import is running: ${holder}. Run again when it has ended, or wait for it with --lock-wait.`,
       );
     }
-    if (!isAnnounced) report({ type: 'waiting', holder });
+    if (!isAnnounced && waitMs > 0) report({ type: 'waiting', holder });
     isAnnounced = true;
     await sleep(Math.min(POLL_MS, deadline - Date.now()), undefined, { signal }).catch(() => {});
     if (signal.aborted) throw new MoniepointError('interrupted', 'Interrupted while waiting for another import.');
   }
 }
 
-async function lockHolder(client: pg.Client): Promise<string> {
+/** Who imports into this database now, or null. */
+export async function lockHolder(client: pg.Client): Promise<string | null> {
   const { rows } = await client.query<{ name: string; pid: number; since: Date; host: string | null }>(
     `SELECT a.application_name AS name, a.pid, a.backend_start AS since, host(a.client_addr) AS host
        FROM pg_locks l
@@ -49,12 +52,6 @@ async function lockHolder(client: pg.Client): Promise<string> {
     [IMPORT_LOCK],
   );
   const [holder] = rows;
-  if (holder === undefined) return 'it has just ended';
+  if (holder === undefined) return null;
   return `${holder.name}, server process ${holder.pid}${holder.host === null ? '' : ` from ${holder.host}`}, since ${holder.since.toISOString()}`;
-}
-
-/** Who imports into this database now, or null. */
-export async function importInProgress(client: pg.Client): Promise<string | null> {
-  const holder = await lockHolder(client);
-  return holder === 'it has just ended' ? null : holder;
 }

@@ -14,6 +14,12 @@ describe('record: as many fields as the header, well-formed quotes, valid UTF-8 
     );
   });
 
+  it('a lone CR is content, also beside quotes', () => {
+    expect(parse('quoted', `"x",${row({ region: 'A\rB' })}`)).toEqual(
+      Object.values({ ...VALID_FIELDS, region: 'A\rB' }),
+    );
+  });
+
   it('column_count', () => {
     for (const text of ['', ',', row(), `x,${row()},`, `x,${row()},y`])
       expect(parse('plain', text), text).toBe('column_count');
@@ -34,6 +40,7 @@ describe('record: as many fields as the header, well-formed quotes, valid UTF-8 
     ['a code point above U+10FFFF', '\xf4\x90\x80\x80'],
     ['Latin-1', 'S\xe3o'],
     ['NUL', '\0'],
+    ['NUL and text', '\0none'],
   ])('encoding: %s', (_, bytes) => {
     expect(parse('plain', `x,${row({ region: bytes })}`, 'latin1')).toBe('encoding');
     expect(parse('plain', `${bytes},${row()}`, 'latin1')).toBe('encoding');

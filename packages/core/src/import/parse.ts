@@ -74,7 +74,8 @@ export function isText(bytes: Buffer): boolean {
 function splitFields(kind: RecordKind, record: Buffer): string[] | null {
   if (kind === 'plain') return record.toString().split(',');
   if (kind !== 'quoted') return null;
-  // The record was found well-formed already, and csv-parse has the same rules, so there is nothing to catch.
-  const [fields] = parseCsv(record, { record_delimiter: '\u0000none' }) as string[][];
+  // The record was found well-formed already, and csv-parse has the same rules, so there is nothing to catch. A line feed
+  // stands in its quotes only; without a delimiter of its own, csv-parse would take a lone CR for one.
+  const [fields] = parseCsv(record, { record_delimiter: '\n' }) as string[][];
   return fields ?? null;
 }

@@ -27,6 +27,17 @@ export function noCounts(): Counts {
   };
 }
 
+/** `25 event_timestamp, 12 merchant_id`: most frequent first, then by name. */
+export function listCounts(
+  counts: Readonly<Record<string, number>>,
+  format: (count: number) => string = String,
+): string {
+  return Object.entries(counts)
+    .sort(([nameA, a], [nameB, b]) => b - a || (nameA < nameB ? -1 : 1))
+    .map(([name, count]) => `${format(count)} ${name}`)
+    .join(', ');
+}
+
 /** Adds `other` to `counts`. */
 export function addCounts(counts: Counts, other: Counts): void {
   for (const key of ['read', 'accepted', 'duplicate', 'conflict', 'rejected', 'coerced'] as const)

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { createGunzip } from 'node:zlib';
+import { createGunzip, type Gunzip } from 'node:zlib';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 
@@ -17,15 +16,21 @@ export type Reading = {
   /** Bytes read from disk so far: the measure of progress, also for a packed file. */
   readonly bytesRead: () => number;
   /**
-   * The content hash, after the last chunk.
+   * The content hash, after the last chunk, and the modification time: null while it is too fresh to tell a later change
+   * by it, so that the next run compares the content.
    *
    * @throws MoniepointError `failed` when the file changed while it was read (CONTRACT.md section 4)
    */
-  readonly finish: () => Promise<Buffer>;
+  readonly finish: () => Promise<Content>;
   readonly close: () => Promise<void>;
 };
 
+/** What tells one version of a file's content from another. */
+export type Content = { readonly sha256: Buffer; readonly mtimeNs: bigint | null };
+
 const CHUNK_BYTES = 256 * 1024;
+/** File systems stamp in ticks of some ms: within the last one, a second write could leave the same time. */
+const MTIME_TICK_NS = 20_000_000n;
 
 /**
  * Opens a file for one pass.
@@ -62,7 +67,8 @@ export async function openFile(file: SourceFile): Promise<Reading> {
             `${file.path}: changed while it was read (${stamp.sizeBytes} bytes before, ${now.sizeBytes} after). Nothing of it was kept; run again when it is complete.`,
           );
         }
-        return hash.digest();
+        const isFresh = BigInt(Date.now()) * 1_000_000n - now.mtimeNs < MTIME_TICK_NS;
+        return { sha256: hash.digest(), mtimeNs: isFresh ? null : now.mtimeNs };
       },
       close: () => handle.close(),
     };
@@ -84,11 +90,11 @@ async function stampOf(handle: FileHandle, file: SourceFile): Promise<FileStamp>
 }
 
 /** Reads the whole file for its hash alone. */
-export async function hashFile(file: SourceFile): Promise<{ stamp: FileStamp; sha256: Buffer }> {
+export async function hashFile(file: SourceFile): Promise<Content & { readonly sizeBytes: number }> {
   const reading = await openFile(file);
   try {
     for await (const _ of reading.chunks);
-    return { stamp: reading.stamp, sha256: await reading.finish() };
+    return { ...(await reading.finish()), sizeBytes: reading.stamp.sizeBytes };
   } finally {
     await reading.close();
   }
@@ -125,7 +131,7 @@ async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile): AsyncGen
     for await (const chunk of raw) {
       if (gunzip.readableEnded || gunzip.destroyed) continue;
       // The stream keeps what it is given until it has time for it, so it must own its bytes.
-      if (!gunzip.write(Buffer.from(chunk))) await Promise.race([once(gunzip, 'drain'), once(gunzip, 'close')]);
+      if (!gunzip.write(Buffer.from(chunk))) await drained(gunzip);
     }
     gunzip.end();
   })();
@@ -143,4 +149,15 @@ async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile): AsyncGen
   } finally {
     gunzip.destroy(); // a reader that stops early leaves no input waiting
   }
+}
+
+/** Until it takes more, or never will. */
+function drained(gunzip: Gunzip): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      gunzip.off('drain', done).off('close', done);
+      resolve();
+    };
+    gunzip.on('drain', done).on('close', done);
+  });
 }

@@ -405,6 +405,29 @@ describe('reloads (CONTRACT.md section 4)', () => {
     expect(moved.snapshot).toEqual(first.snapshot);
   });
 
+  it('a copy in a second folder is a file of its own, while the first one is still there', async () => {
+    const database = await createDatabase();
+    const [first, second] = [createFolder(), createFolder()];
+    for (const folder of [first, second]) writeActivities(folder, 'activities_20240101.csv', [row()]);
+    await load(database, first);
+    expect(fileOf(await load(database, second))).toMatchObject({
+      status: 'loaded',
+      counts: { accepted: 0, duplicate: 1 },
+    });
+    expect(fileOf(await load(database, first)).status).toBe('unchanged');
+  });
+
+  it('a file under another name is no moved one, also where the names look alike to LIKE', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    await load(database, writeActivities(folder, 'aXb.csv', [row()]));
+    renameSync(join(folder, 'aXb.csv'), join(folder, 'a_b.csv'));
+    expect(fileOf(await load(database, join(folder, 'a_b.csv')))).toMatchObject({
+      status: 'loaded',
+      counts: { duplicate: 1 },
+    });
+  });
+
   it('a changed file is refused with nothing half done', async () => {
     const database = await createDatabase();
     const folder = createFolder();
@@ -421,6 +444,14 @@ describe('reloads (CONTRACT.md section 4)', () => {
       { event_id: eventId(1) },
       { event_id: eventId(3) },
     ]);
+  });
+
+  it('a rate that is met exactly is not passed', async () => {
+    const database = await createDatabase();
+    const rows = Array.from({ length: 100 }, (_, n) => row({ event_id: n < 29 ? 'x' : eventId(n) }));
+    expect(
+      (await load(database, writeActivities(createFolder(), 'a.csv', rows), { maxRejectRate: 0.29 })).outcome,
+    ).toBe('done');
   });
 
   it.each([
@@ -490,6 +521,33 @@ describe('reloads (CONTRACT.md section 4)', () => {
     expect((await load(database, path)).counts.read).toBeGreaterThan(20_000);
   });
 
+  it('a file that is written again while it is read, at the same size, is not kept', async () => {
+    const database = await createDatabase();
+    const path = writeActivities(
+      createFolder(),
+      'a.csv',
+      Array.from({ length: 5000 }, (_, n) => row({ event_id: eventId(n) })),
+    );
+    const touch = (event: ImportEvent) => {
+      if (event.type === 'file_progress') utimesSync(path, 1, 1);
+    };
+    const result = await runImport(database, [path], OPTIONS, touch, new AbortController().signal);
+    expect(fileOf(result).error).toContain('changed while it was read');
+    expect((await load(database, path)).counts.accepted).toBe(5000);
+  });
+
+  it('a file that was written just before it was read is compared by content the next time', async () => {
+    const database = await createDatabase();
+    const path = writeActivities(createFolder(), 'a.csv', [row()]);
+    const future = new Date(Date.now() + 60_000);
+    utimesSync(path, future, future);
+    await load(database, path);
+    expect(await query(database, 'SELECT mtime_ns FROM ledger')).toEqual([{ mtime_ns: null }]);
+    writeActivities(join(path, '..'), 'a.csv', [row({ amount: '999.00' })]);
+    utimesSync(path, future, future);
+    expect(fileOf(await load(database, path)).error).toContain('its content changed since it was loaded');
+  });
+
   it('an interrupted import keeps what was committed, rolls the open file back, and the next run completes the work', async () => {
     const database = await createDatabase();
     const folder = createFolder();
@@ -536,6 +594,38 @@ describe('reloads (CONTRACT.md section 4)', () => {
       message: expect.stringContaining('was lost'),
     });
     expect((await load(database, path)).counts.accepted).toBe(20_000);
+  });
+
+  it.each([
+    [
+      'cancelled',
+      'pg_cancel_backend',
+      {
+        kind: 'failed',
+        message: expect.stringMatching(/^The import stopped: canceling statement due to user request \(57014\)\./),
+      },
+    ],
+    ['ended', 'pg_terminate_backend', { kind: 'database' }],
+  ])('an error of the server in the middle of COPY is told as what it is: %s', async (_, how, expected) => {
+    const database = await createDatabase();
+    const path = writeActivities(
+      createFolder(),
+      'a.csv',
+      Array.from({ length: 100_000 }, (_row, n) => row({ event_id: eventId(n) })),
+    );
+    let isDone = false;
+    const disturb = (event: ImportEvent) => {
+      if (event.type !== 'file_progress' || event.rowsRead < 10_000 || isDone) return;
+      isDone = true;
+      void query(
+        database,
+        `SELECT ${how}(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND datname = current_database()`,
+      );
+    };
+    await expect(runImport(database, [path], OPTIONS, disturb, new AbortController().signal)).rejects.toMatchObject(
+      expected,
+    );
+    expect((await load(database, path)).counts.accepted).toBe(100_000);
   });
 
   it('each commit publishes one data version and announces it', async () => {

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { cancelOnAbort, type Database, inTransaction, isConnectionLost } from '../db/database.ts';
+import { cancelOnAbort, type Database, endSession, inTransaction, isConnectionLost } from '../db/database.ts';
 import { migrate } from '../db/migrate.ts';
 import { describeError, MoniepointError } from '../errors.ts';
 import { readSnapshot } from '../snapshot.ts';
@@ -75,7 +75,7 @@ export async function runImport(
     throw explain(error, client, database, signal);
   } finally {
     await stopCancelling();
-    await client.end().catch(() => {}); // it may have been lost already
+    await endSession(client);
   }
 }
 

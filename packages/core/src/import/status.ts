@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import type { RejectReason } from '../activity.ts';
 import { readSnapshot } from '../snapshot.ts';
-import { importInProgress } from './lock.ts';
+import { lockHolder } from './lock.ts';
 
 /** What is loaded, and how fresh it is. */
 export type Status = {
@@ -76,7 +76,7 @@ async function readLastRun(client: pg.Client): Promise<Status['lastRun']> {
   return {
     startedAt: run.started_at.toISOString(),
     finishedAt: run.finished_at?.toISOString() ?? null,
-    outcome: run.outcome ?? ((await importInProgress(client)) === null ? 'killed' : 'running'),
+    outcome: run.outcome ?? ((await lockHolder(client)) === null ? 'killed' : 'running'),
     errors: errors.rows.map(({ error }) => error),
   };
 }
