@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { finished } from 'node:stream/promises';
 import type pg from 'pg';
-import { from as copyFrom } from 'pg-copy-streams';
+import { type CopyStreamQuery, from as copyFrom } from 'pg-copy-streams';
 import { COPY_HEADER, COPY_TRAILER } from './encode.ts';
 
 /** Rows on their way into a table. Between `pause` and the next `write` the session is free for other statements. */
@@ -14,34 +14,49 @@ export type CopyTarget = {
   readonly abort: () => Promise<void>;
 };
 
+type RunningCopy = {
+  readonly stream: CopyStreamQuery;
+  /** Settles with the server's answer. */
+  readonly done: Promise<void>;
+  /** Set in the moment in which the server's error arrives: the stream must not be touched any more after that. */
+  failure: Error | null;
+};
+
 /** @param statement a `COPY … FROM STDIN (FORMAT binary)` */
 export function copyInto(client: pg.Client, statement: string): CopyTarget {
-  let stream: ReturnType<typeof copyFrom> | null = null;
-  let done: Promise<void> = Promise.resolve();
-  const start = () => {
-    const started = client.query(copyFrom(statement));
-    done = finished(started);
-    done.catch(() => {}); // told by the write or pause that comes next
-    started.write(COPY_HEADER);
-    return started;
+  let running: RunningCopy | null = null;
+  const start = (): RunningCopy => {
+    const stream = client.query(copyFrom(statement));
+    const copy: RunningCopy = { stream, done: finished(stream), failure: null };
+    stream.on('error', (error) => {
+      copy.failure = error;
+      // Else it would go on with what it has buffered, on a connection that it has let go of by then.
+      stream.destroy();
+    });
+    copy.done.catch(() => {}); // told by the write or pause that comes next
+    stream.write(COPY_HEADER);
+    return copy;
   };
   return {
     write: async (rows) => {
-      stream ??= start();
-      // After an error of the server the stream takes nothing more; `done` has the error.
-      if (stream.destroyed) await done;
+      running ??= start();
+      const { stream, done, failure } = running;
+      if (failure !== null) throw failure;
       if (!stream.write(rows)) await Promise.race([once(stream, 'drain'), done]);
     },
     pause: async () => {
-      if (stream === null) return;
-      if (!stream.destroyed) stream.end(COPY_TRAILER);
-      stream = null;
+      if (running === null) return;
+      const { stream, done, failure } = running;
+      if (failure !== null) throw failure;
+      running = null;
+      stream.end(COPY_TRAILER);
       await done;
     },
     abort: async () => {
-      if (stream === null) return;
-      stream.destroy(new Error('import of this file was broken off'));
-      stream = null;
+      if (running === null) return;
+      const { stream, done, failure } = running;
+      running = null;
+      if (failure === null) stream.destroy(new Error('import of this file was broken off'));
       await done.catch(() => {}); // the reason is known to whoever aborts
     },
   };
