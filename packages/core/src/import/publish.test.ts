@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { createDatabase } from '../../../../test/database.ts';
 import { createFolder, eventId, row, type VALID_FIELDS, writeActivities } from '../../../../test/files.ts';
+import { PLAIN_IMPORT } from '../../../../test/import.ts';
 import type { Answers } from '../metrics.ts';
 import { runImport } from './run.ts';
 
@@ -12,15 +13,13 @@ async function answersOf(rows: readonly Partial<typeof VALID_FIELDS>[]): Promise
   const half = Math.ceil(lines.length / 2);
   writeActivities(folder, 'activities_20240101.csv', lines.slice(0, half));
   writeActivities(folder, 'activities_20240102.csv', lines.slice(half));
-  const options = {
-    strict: false,
-    isDryRun: false,
-    isForced: false,
-    lockWaitMs: 0,
-    maxRejects: undefined,
-    maxRejectRate: undefined,
-  };
-  const result = await runImport(await createDatabase(), [folder], options, () => {}, new AbortController().signal);
+  const result = await runImport(
+    await createDatabase(),
+    [folder],
+    PLAIN_IMPORT,
+    () => {},
+    new AbortController().signal,
+  );
   if (result.snapshot === null) throw new Error('nothing was published');
   return result.snapshot.answers;
 }

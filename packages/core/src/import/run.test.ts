@@ -4,20 +4,12 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
 import { createFolder, eventId, HEADER, row, writeActivities } from '../../../../test/files.ts';
+import { PLAIN_IMPORT } from '../../../../test/import.ts';
 import { type Database, withSession } from '../db/database.ts';
 import { METRICS } from '../metrics.ts';
 import type { ImportEvent, ImportResult } from './progress.ts';
 import { type ImportOptions, runImport } from './run.ts';
 import { verify } from './verify.ts';
-
-const OPTIONS: ImportOptions = {
-  strict: false,
-  isDryRun: false,
-  isForced: false,
-  lockWaitMs: 0,
-  maxRejects: undefined,
-  maxRejectRate: undefined,
-};
 
 async function load(
   database: Database,
@@ -28,7 +20,7 @@ async function load(
   const result = await runImport(
     database,
     [paths].flat(),
-    { ...OPTIONS, ...options },
+    { ...PLAIN_IMPORT, ...options },
     (event) => events.push(event),
     new AbortController().signal,
   );
@@ -243,7 +235,7 @@ describe('input files (CONTRACT.md section 1)', () => {
       if (isRoot && event.type === 'plan') process.seteuid?.(65_534);
     };
     try {
-      const result = await runImport(database, [folder], OPTIONS, stepDown, new AbortController().signal);
+      const result = await runImport(database, [folder], PLAIN_IMPORT, stepDown, new AbortController().signal);
       expect(result.files.map(({ status }) => status)).toEqual(['failed', 'loaded']);
       expect(fileOf(result).error).toMatch(/activities_20240101.csv: cannot be opened: EACCES: permission denied/);
     } finally {
@@ -515,7 +507,7 @@ describe('reloads (CONTRACT.md section 4)', () => {
     const grow = (event: ImportEvent) => {
       if (event.type === 'file_progress') writeFileSync(path, `${row({ event_id: eventId(20_000) })}\n`, { flag: 'a' });
     };
-    const result = await runImport(database, [path], OPTIONS, grow, new AbortController().signal);
+    const result = await runImport(database, [path], PLAIN_IMPORT, grow, new AbortController().signal);
     expect(fileOf(result).error).toContain('changed while it was read');
     expect(await query(database, 'SELECT FROM event')).toEqual([]);
     expect((await load(database, path)).counts.read).toBeGreaterThan(20_000);
@@ -531,7 +523,7 @@ describe('reloads (CONTRACT.md section 4)', () => {
     const touch = (event: ImportEvent) => {
       if (event.type === 'file_progress') utimesSync(path, 1, 1);
     };
-    const result = await runImport(database, [path], OPTIONS, touch, new AbortController().signal);
+    const result = await runImport(database, [path], PLAIN_IMPORT, touch, new AbortController().signal);
     expect(fileOf(result).error).toContain('changed while it was read');
     expect((await load(database, path)).counts.accepted).toBe(5000);
   });
@@ -563,7 +555,7 @@ describe('reloads (CONTRACT.md section 4)', () => {
       if (event.type === 'file_settling' && stopInSecond.files++ === 1) stop.abort();
     };
     stopInSecond.files = 0;
-    await expect(runImport(database, [folder], OPTIONS, stopInSecond, stop.signal)).rejects.toMatchObject({
+    await expect(runImport(database, [folder], PLAIN_IMPORT, stopInSecond, stop.signal)).rejects.toMatchObject({
       kind: 'interrupted',
     });
     expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '5000' }]);
@@ -589,7 +581,7 @@ describe('reloads (CONTRACT.md section 4)', () => {
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND datname = current_database()",
       );
     };
-    await expect(runImport(database, [path], OPTIONS, kill, new AbortController().signal)).rejects.toMatchObject({
+    await expect(runImport(database, [path], PLAIN_IMPORT, kill, new AbortController().signal)).rejects.toMatchObject({
       kind: 'database',
       message: expect.stringContaining('was lost'),
     });
@@ -622,9 +614,9 @@ describe('reloads (CONTRACT.md section 4)', () => {
         `SELECT ${how}(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND datname = current_database()`,
       );
     };
-    await expect(runImport(database, [path], OPTIONS, disturb, new AbortController().signal)).rejects.toMatchObject(
-      expected,
-    );
+    await expect(
+      runImport(database, [path], PLAIN_IMPORT, disturb, new AbortController().signal),
+    ).rejects.toMatchObject(expected);
     expect((await load(database, path)).counts.accepted).toBe(100_000);
   });
 

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
 import { createFolder, eventId, row, writeActivities } from '../../../../test/files.ts';
+import { PLAIN_IMPORT } from '../../../../test/import.ts';
 import { type Database, withSession } from '../db/database.ts';
 import { runImport } from './run.ts';
 import { verify } from './verify.ts';
@@ -14,15 +15,7 @@ async function loaded(): Promise<Database> {
     row({ event_id: eventId(3), status: 'FAILED', merchant_id: 'B' }),
     row({ event_id: 'x' }),
   ]);
-  const options = {
-    strict: false,
-    isDryRun: false,
-    isForced: false,
-    lockWaitMs: 0,
-    maxRejects: undefined,
-    maxRejectRate: undefined,
-  };
-  await runImport(database, [path], options, () => {}, new AbortController().signal);
+  await runImport(database, [path], PLAIN_IMPORT, () => {}, new AbortController().signal);
   return database;
 }
 

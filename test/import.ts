@@ -1,0 +1,11 @@
+import type { ImportOptions } from '@moniepoint/core/import/run';
+
+/** An import without any option. */
+export const PLAIN_IMPORT: ImportOptions = {
+  strict: false,
+  isDryRun: false,
+  isForced: false,
+  lockWaitMs: 0,
+  maxRejects: undefined,
+  maxRejectRate: undefined,
+};
