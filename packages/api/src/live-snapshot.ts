@@ -48,7 +48,6 @@ export function followSnapshot(
       let wake = () => {};
       client.on('notification', () => wake());
       client.on('end', () => wake());
-      closing.signal.addEventListener('abort', () => wake(), { once: true });
       await client.query(`LISTEN ${SNAPSHOT_CHANNEL}`);
       while (!closing.signal.aborted) {
         // Armed before the query: a notification that comes during it is not missed.

@@ -195,8 +195,8 @@ const asAccount = (account: Account) => (account === null ? {} : { uid: account.
 /** Variables such as PGPORT or PGDATA of the caller must not reach the server. */
 const SERVER_ENVIRONMENT = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
 
-/** What lies in a folder of ours, so that nobody else's folder is taken over. */
-const OUR_NAMES = /^(postgresql-.*|cluster|run|postgresql\.log|keep-running|new-\d+-.*)$/;
+/** What lies in a folder of ours, or in every new volume, so that nobody else's folder is taken over. */
+const OUR_NAMES = /^(postgresql-.*|cluster|run|postgresql\.log|keep-running|new-\d+-.*|lost\+found)$/;
 
 /**
  * Under root the folder itself stays root's, open to pass through: the server's account owns nothing but its cluster and
