@@ -21,7 +21,7 @@ export type Io = {
   readonly isOutTerminal: boolean;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly directory: string;
-  /** Aborted by the first SIGINT or SIGTERM. */
+  /** Aborted by the first SIGHUP, SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
   /** Sets the exit code of a command that ends without an error. */
   readonly exit: (code: number) => void;
@@ -97,6 +97,7 @@ const SIGNAL_DEADLINE_MS = 9_500;
 /** The whole of a binary's `main.ts`: the process around a program. */
 export async function runBinary(build: (io: Io) => Command): Promise<void> {
   const stop = new AbortController();
+  let exitCode = 0;
   let signalCode = 0;
   let signalledAt = 0;
   for (const [signal, code] of [
@@ -118,12 +119,11 @@ export async function runBinary(build: (io: Io) => Command): Promise<void> {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') return;
     process.stderr.write(`error: cannot write to stdout: ${describeError(error)}\n`);
-    process.exitCode = EXIT_CODES.failed;
     exitCode = EXIT_CODES.failed;
+    process.exitCode ||= exitCode; // it may come when the work is done already
   });
   process.stderr.on('error', () => {}); // there is nowhere left to say it, and the work goes on
 
-  let exitCode = 0;
   const io: Io = {
     out: (text) => process.stdout.write(text),
     err: (text) => process.stderr.write(text),

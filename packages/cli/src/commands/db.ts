@@ -21,8 +21,8 @@ export function dbCommand(io: Io): Command {
     );
 
   action('start', 'start it, and let it run until `db stop`', async (home) => {
-    const url = await startAndKeep(home);
-    io.err(`PostgreSQL runs until: moniepoint db stop\n`);
+    const url = await visit(home, true);
+    io.err('PostgreSQL runs until: moniepoint db stop\n');
     io.out(`${url}\n`);
   });
 
@@ -33,8 +33,7 @@ export function dbCommand(io: Io): Command {
       return;
     }
     const users = await embeddedUsers(home);
-    const database = await openDatabase(undefined, home, 'db');
-    await database.close();
+    await visit(home, false);
     if (users.length > 0) {
       throw new MoniepointError('failed', `PostgreSQL is in use by ${users.join(', ')}. It stops when they end.`);
     }
@@ -43,22 +42,17 @@ export function dbCommand(io: Io): Command {
 
   action('url', 'print a connection string for psql, starting the server where it does not run', async (home) => {
     const wasRunning = await isEmbeddedRunning(home);
-    const url = wasRunning ? await readUrl(home) : await startAndKeep(home);
+    const url = await visit(home, !wasRunning);
     if (!wasRunning) io.err('PostgreSQL was started and runs until: moniepoint db stop\n');
     io.out(`${url}\n`);
   });
   return command;
 }
 
-async function startAndKeep(home: string): Promise<string> {
+/** Joins the server, starting it where needed, and leaves it, which stops it where nobody else uses or keeps it. */
+async function visit(home: string, isKept: boolean): Promise<string> {
   const database = await openDatabase(undefined, home, 'db');
-  await keepEmbedded(home);
-  await database.close();
-  return database.url;
-}
-
-async function readUrl(home: string): Promise<string> {
-  const database = await openDatabase(undefined, home, 'db');
+  if (isKept) await keepEmbedded(home);
   await database.close();
   return database.url;
 }

@@ -42,15 +42,22 @@ export function serveCommand(io: Io): Command {
           importState = { state: 'running' };
           importState = await importDataFolder(io, database, config);
         }
-        // A database that went down meanwhile is no reason to stop serving what is published.
-        const snapshot = await withSession(database, 'serve', readSnapshot).catch(() => null);
-        io.err(renderServing(api.url, snapshot));
+        io.err(await describeServing(api.url, database));
         await untilAborted(io.signal);
       } finally {
         await api.close();
       }
     });
   });
+}
+
+async function describeServing(url: string, database: Database): Promise<string> {
+  try {
+    return renderServing(url, await withSession(database, 'serve', readSnapshot));
+  } catch (error) {
+    // A database that went down meanwhile is no reason to stop serving what was published.
+    return `Serving on ${url} what was published last: ${printable(describeError(error))}\n`;
+  }
 }
 
 /** An import that fails leaves the API with what was published before; only an interruption ends it too. */

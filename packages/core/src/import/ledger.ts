@@ -36,23 +36,25 @@ export async function decideOn(
   isForced: boolean,
   isDryRun: boolean,
 ): Promise<Decision> {
-  const loaded = (await findLoaded(client, file)) ?? (await findMoved(client, file, stamp));
-  if (loaded === null) return 'load';
-  const isSameStamp =
-    loaded.path === file.path && loaded.sizeBytes === stamp.sizeBytes && loaded.mtimeNs === stamp.mtimeNs;
-  if (!isSameStamp) {
-    const { sha256, mtimeNs, sizeBytes } = await hashFile(file);
-    if (!sha256.equals(loaded.sha256 ?? Buffer.alloc(0))) {
-      throw new MoniepointError(
-        'failed',
-        `${file.path}: its content changed since it was loaded (${loaded.sizeBytes} bytes then, ${sizeBytes} now). Nothing of the new version was loaded and the old one stays; superseding a loaded file is not supported yet. Restore the file, or deliver the correction under a new name.`,
-      );
-    }
+  const loaded = await findLoaded(client, file);
+  const decision = isForced ? 'reread' : 'unchanged';
+  if (loaded?.sizeBytes === stamp.sizeBytes && loaded.mtimeNs === stamp.mtimeNs) return decision;
+  const candidates = loaded === null ? await findGone(client, file, stamp) : [loaded];
+  if (candidates.length === 0) return 'load';
+
+  const { sha256, mtimeNs, sizeBytes } = await hashFile(file);
+  const same = candidates.find((candidate) => candidate.sha256?.equals(sha256));
+  if (same !== undefined) {
     if (!isDryRun) {
-      await drizzle(client).update(ledger).set({ path: file.path, mtimeNs }).where(eq(ledger.fileId, loaded.fileId));
+      await drizzle(client).update(ledger).set({ path: file.path, mtimeNs }).where(eq(ledger.fileId, same.fileId));
     }
+    return decision;
   }
-  return isForced ? 'reread' : 'unchanged';
+  if (loaded === null) return 'load';
+  throw new MoniepointError(
+    'failed',
+    `${file.path}: its content changed since it was loaded (${loaded.sizeBytes} bytes then, ${sizeBytes} now). Nothing of the new version was loaded and the old one stays; superseding a loaded file is not supported yet. Restore the file, or deliver the correction under a new name.`,
+  );
 }
 
 const LOADED_COLUMNS = {
@@ -71,7 +73,8 @@ async function findLoaded(client: pg.Client, file: SourceFile): Promise<LoadedFi
   return row ?? null;
 }
 
-async function findMoved(client: pg.Client, file: SourceFile, stamp: FileStamp): Promise<LoadedFile | null> {
+/** Loaded files of this name and size under paths where nothing lies any more. */
+async function findGone(client: pg.Client, file: SourceFile, stamp: FileStamp): Promise<LoadedFile[]> {
   const candidates = await drizzle(client)
     .select(LOADED_COLUMNS)
     .from(ledger)
@@ -84,9 +87,7 @@ async function findMoved(client: pg.Client, file: SourceFile, stamp: FileStamp):
     );
   const gone: LoadedFile[] = [];
   for (const candidate of candidates) if (await isGone(candidate.path)) gone.push(candidate);
-  if (gone.length === 0) return null;
-  const { sha256 } = await hashFile(file);
-  return gone.find((candidate) => candidate.sha256?.equals(sha256)) ?? null;
+  return gone;
 }
 
 const likeLiteral = (text: string) => text.replace(/[\\%_]/g, '\\$&');
