@@ -565,29 +565,7 @@ describe('reloads (CONTRACT.md section 4)', () => {
     expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '15000' }]);
   });
 
-  it('a lost connection ends the run as a database error, and the next run completes the work', async () => {
-    const database = await createDatabase();
-    const path = writeActivities(
-      createFolder(),
-      'a.csv',
-      Array.from({ length: 20_000 }, (_, n) => row({ event_id: eventId(n) })),
-    );
-    let isKilled = false;
-    const kill = (event: ImportEvent) => {
-      if (event.type !== 'file_progress' || isKilled) return;
-      isKilled = true;
-      void query(
-        database,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND datname = current_database()",
-      );
-    };
-    await expect(runImport(database, [path], PLAIN_IMPORT, kill, new AbortController().signal)).rejects.toMatchObject({
-      kind: 'database',
-      message: expect.stringContaining('was lost'),
-    });
-    expect((await load(database, path)).counts.accepted).toBe(20_000);
-  });
-
+  // The file's good rows stand far apart, so that the COPY is open, with rows still to come, when the server's error arrives.
   it.each([
     [
       'cancelled',
@@ -597,28 +575,34 @@ describe('reloads (CONTRACT.md section 4)', () => {
         message: expect.stringMatching(/^The import stopped: canceling statement due to user request \(57014\)\./),
       },
     ],
-    ['ended', 'pg_terminate_backend', { kind: 'database' }],
-  ])('an error of the server in the middle of COPY is told as what it is: %s', async (_, how, expected) => {
-    const database = await createDatabase();
-    const path = writeActivities(
-      createFolder(),
-      'a.csv',
-      Array.from({ length: 100_000 }, (_row, n) => row({ event_id: eventId(n) })),
-    );
-    let isDone = false;
-    const disturb = (event: ImportEvent) => {
-      if (event.type !== 'file_progress' || event.rowsRead < 10_000 || isDone) return;
-      isDone = true;
-      void query(
-        database,
-        `SELECT ${how}(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND datname = current_database()`,
-      );
-    };
-    await expect(
-      runImport(database, [path], PLAIN_IMPORT, disturb, new AbortController().signal),
-    ).rejects.toMatchObject(expected);
-    expect((await load(database, path)).counts.accepted).toBe(100_000);
-  });
+    ['ended', 'pg_terminate_backend', { kind: 'database', message: expect.stringContaining('was lost') }],
+  ])(
+    'an error of the server in the middle of COPY is told as what it is, and the next run completes the work: %s',
+    async (_, how, expected) => {
+      const database = await createDatabase();
+      const good = (first: number) =>
+        Array.from({ length: 20_000 }, (_row, n) => row({ event_id: eventId(first + n) }));
+      const path = writeActivities(createFolder(), 'a.csv', [
+        ...good(0),
+        ...Array.from({ length: 200_000 }, () => 'bad'),
+        ...good(20_000),
+      ]);
+      const other = await database.connect('test');
+      let isDone = false;
+      const disturb = (event: ImportEvent) => {
+        if (event.type !== 'file_progress' || event.rowsRead < 10_000 || isDone) return;
+        isDone = true;
+        void other.query(
+          `SELECT ${how}(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND datname = current_database()`,
+        );
+      };
+      await expect(
+        runImport(database, [path], PLAIN_IMPORT, disturb, new AbortController().signal),
+      ).rejects.toMatchObject(expected);
+      await other.end();
+      expect((await load(database, path)).counts.accepted).toBe(40_000);
+    },
+  );
 
   it('each commit publishes one data version and announces it', async () => {
     const database = await createDatabase();
