@@ -6,18 +6,23 @@ CREATE TABLE "coercion" (
 	CONSTRAINT "coercion_pkey" PRIMARY KEY("file_id","line","column_name")
 );
 --> statement-breakpoint
+CREATE TABLE "context" (
+	"context_key" integer NOT NULL,
+	"status" text NOT NULL,
+	"channel" text NOT NULL,
+	"region" text NOT NULL,
+	"merchant_tier" text NOT NULL,
+	CONSTRAINT "context_pkey" PRIMARY KEY("context_key")
+);
+--> statement-breakpoint
 CREATE TABLE "duplicate" (
 	"event_id" uuid NOT NULL,
-	"event_timestamp" timestamp with time zone NOT NULL,
+	"event_us" bigint NOT NULL,
 	"amount_kobo" bigint NOT NULL,
 	"file_id" integer NOT NULL,
 	"merchant_key" integer NOT NULL,
-	"event_type_key" integer NOT NULL,
-	"region_key" integer NOT NULL,
-	"product" smallint NOT NULL,
-	"status" smallint NOT NULL,
-	"channel" smallint NOT NULL,
-	"merchant_tier" smallint NOT NULL,
+	"kind_key" integer NOT NULL,
+	"context_key" integer NOT NULL,
 	"line" bigint NOT NULL,
 	"is_conflict" boolean NOT NULL,
 	CONSTRAINT "duplicate_pkey" PRIMARY KEY("file_id","line")
@@ -25,23 +30,13 @@ CREATE TABLE "duplicate" (
 --> statement-breakpoint
 CREATE TABLE "event" (
 	"event_id" uuid NOT NULL,
-	"event_timestamp" timestamp with time zone NOT NULL,
+	"event_us" bigint NOT NULL,
 	"amount_kobo" bigint NOT NULL,
 	"file_id" integer NOT NULL,
 	"merchant_key" integer NOT NULL,
-	"event_type_key" integer NOT NULL,
-	"region_key" integer NOT NULL,
-	"product" smallint NOT NULL,
-	"status" smallint NOT NULL,
-	"channel" smallint NOT NULL,
-	"merchant_tier" smallint NOT NULL,
+	"kind_key" integer NOT NULL,
+	"context_key" integer NOT NULL,
 	CONSTRAINT "event_pkey" PRIMARY KEY("event_id")
-);
---> statement-breakpoint
-CREATE TABLE "event_type" (
-	"event_type_key" integer NOT NULL,
-	"event_type" text NOT NULL,
-	CONSTRAINT "event_type_pkey" PRIMARY KEY("event_type_key")
 );
 --> statement-breakpoint
 CREATE TABLE "import_run" (
@@ -52,6 +47,13 @@ CREATE TABLE "import_run" (
 	"program_version" text NOT NULL,
 	CONSTRAINT "import_run_pkey" PRIMARY KEY("run_id"),
 	CONSTRAINT "import_run_outcome_check" CHECK ("import_run"."outcome" IN ('done', 'failed', 'incomplete', 'interrupted'))
+);
+--> statement-breakpoint
+CREATE TABLE "kind" (
+	"kind_key" integer NOT NULL,
+	"product" text NOT NULL,
+	"event_type" text NOT NULL,
+	CONSTRAINT "kind_pkey" PRIMARY KEY("kind_key")
 );
 --> statement-breakpoint
 CREATE TABLE "ledger" (
@@ -85,39 +87,34 @@ CREATE TABLE "merchant" (
 	CONSTRAINT "merchant_pkey" PRIMARY KEY("merchant_key")
 );
 --> statement-breakpoint
-CREATE TABLE "merchant_kyc_stage" (
-	"merchant_key" integer NOT NULL,
-	"stage" smallint NOT NULL,
-	"success_count" bigint NOT NULL,
-	CONSTRAINT "merchant_kyc_stage_pkey" PRIMARY KEY("merchant_key","stage")
-);
---> statement-breakpoint
 CREATE TABLE "merchant_month" (
 	"merchant_key" integer NOT NULL,
 	"month" date NOT NULL,
 	"success_count" bigint NOT NULL,
 	"success_kobo" numeric NOT NULL,
-	CONSTRAINT "merchant_month_pkey" PRIMARY KEY("merchant_key","month")
+	CONSTRAINT "merchant_month_pkey" PRIMARY KEY("month","merchant_key")
 );
 --> statement-breakpoint
-CREATE TABLE "merchant_product" (
+CREATE TABLE "merchant_total" (
 	"merchant_key" integer NOT NULL,
-	"product" smallint NOT NULL,
-	"event_count" bigint NOT NULL,
-	CONSTRAINT "merchant_product_pkey" PRIMARY KEY("merchant_key","product")
+	"pos" bigint NOT NULL,
+	"airtime" bigint NOT NULL,
+	"bills" bigint NOT NULL,
+	"card_payment" bigint NOT NULL,
+	"savings" bigint NOT NULL,
+	"moniebook" bigint NOT NULL,
+	"kyc" bigint NOT NULL,
+	"documents_submitted" bigint NOT NULL,
+	"verifications_completed" bigint NOT NULL,
+	"tier_upgrades" bigint NOT NULL,
+	CONSTRAINT "merchant_total_pkey" PRIMARY KEY("merchant_key")
 );
 --> statement-breakpoint
 CREATE TABLE "product_status" (
-	"product" smallint NOT NULL,
-	"status" smallint NOT NULL,
+	"product" text NOT NULL,
+	"status" text NOT NULL,
 	"event_count" bigint NOT NULL,
 	CONSTRAINT "product_status_pkey" PRIMARY KEY("product","status")
-);
---> statement-breakpoint
-CREATE TABLE "region" (
-	"region_key" integer NOT NULL,
-	"region" text NOT NULL,
-	CONSTRAINT "region_pkey" PRIMARY KEY("region_key")
 );
 --> statement-breakpoint
 CREATE TABLE "reject" (
@@ -139,26 +136,25 @@ CREATE TABLE "snapshot" (
 	CONSTRAINT "snapshot_only_row_check" CHECK ("snapshot"."is_only_row")
 );
 --> statement-breakpoint
+CREATE UNIQUE INDEX "context_values_key" ON "context" USING btree ("status","channel","region","merchant_tier");--> statement-breakpoint
 CREATE INDEX "duplicate_event_id_idx" ON "duplicate" USING btree ("event_id");--> statement-breakpoint
-CREATE INDEX "event_file_id_idx" ON "event" USING btree ("file_id");--> statement-breakpoint
-CREATE UNIQUE INDEX "event_type_event_type_key" ON "event_type" USING btree ("event_type");--> statement-breakpoint
+CREATE INDEX "event_file_id_idx" ON "event" USING brin ("file_id");--> statement-breakpoint
+CREATE UNIQUE INDEX "kind_product_event_type_key" ON "kind" USING btree ("product","event_type");--> statement-breakpoint
 CREATE UNIQUE INDEX "ledger_loaded_path_key" ON "ledger" USING btree ("path") WHERE "ledger"."status" = 'loaded';--> statement-breakpoint
 CREATE UNIQUE INDEX "merchant_merchant_id_key" ON "merchant" USING btree ("merchant_id");--> statement-breakpoint
-CREATE UNIQUE INDEX "region_region_key" ON "region" USING btree ("region");--> statement-breakpoint
 CREATE VIEW "public"."activity" AS (
   SELECT e.event_id,
          m.merchant_id,
-         e.event_timestamp,
-         ('{POS,AIRTIME,BILLS,CARD_PAYMENT,SAVINGS,MONIEBOOK,KYC}'::text[])[e.product] AS product,
-         t.event_type,
+         (timestamptz 'epoch' + event_us / 1000000 * interval '1 second' + event_us % 1000000 * interval '1 microsecond') AS event_timestamp,
+         k.product,
+         k.event_type,
          (e.amount_kobo::numeric / 100)::numeric(20, 2) AS amount,
-         ('{SUCCESS,FAILED,PENDING}'::text[])[e.status] AS status,
-         ('{POS,APP,USSD,WEB,OFFLINE}'::text[])[e.channel] AS channel,
-         r.region,
-         ('{STARTER,VERIFIED,PREMIUM}'::text[])[e.merchant_tier] AS merchant_tier,
+         c.status,
+         nullif(c.channel, '') AS channel,
+         nullif(c.region, '') AS region,
+         nullif(c.merchant_tier, '') AS merchant_tier,
          e.file_id
     FROM event e
     JOIN merchant m USING (merchant_key)
-    JOIN event_type t USING (event_type_key)
-    LEFT JOIN region r USING (region_key));--> statement-breakpoint
-INSERT INTO "event_type" ("event_type_key", "event_type") VALUES (0, ''), (1, 'DOCUMENT_SUBMITTED'), (2, 'VERIFICATION_COMPLETED'), (3, 'TIER_UPGRADE');
+    JOIN kind k USING (kind_key)
+    JOIN context c USING (context_key));

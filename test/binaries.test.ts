@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { Database } from '@moniepoint/core/db/database';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from './database.ts';
 import { createFolder, eventId, row, writeActivities } from './files.ts';
@@ -52,6 +53,21 @@ function start(name: string, argv: string[], extra: Record<string, string>, dire
 
 const manyRows = (first: number, count: number) =>
   Array.from({ length: count }, (_, n) => row({ event_id: eventId(first + n) }));
+
+/** Lets every import wait before it publishes, until the function that is returned is called. */
+async function holdImports(database: Database): Promise<() => Promise<void>> {
+  const holder = await database.connect('test');
+  await holder.query('BEGIN; LOCK TABLE snapshot IN SHARE MODE');
+  return () => holder.end();
+}
+
+async function heldImports(database: Database): Promise<number> {
+  const waiting = await query(
+    database,
+    "SELECT FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND wait_event_type = 'Lock' AND datname = current_database()",
+  );
+  return waiting.length;
+}
 
 describe('moniepoint and moniepoint-api', () => {
   it('share one embedded server, serve what another process imports within a second, and leave nothing behind', async () => {
@@ -110,18 +126,21 @@ describe('moniepoint and moniepoint-api', () => {
     const folder = createFolder();
     const database = await createDatabase();
     writeActivities(folder, 'activities_20240101.csv', manyRows(0, 1000));
-    writeActivities(folder, 'activities_20240102.csv', manyRows(1000, 100_000));
     const site = { DATABASE_URL: database.url };
+    expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
+    writeActivities(folder, 'activities_20240102.csv', manyRows(1000, 10_000));
+    const release = await holdImports(database);
     const importing = start('moniepoint', ['import', folder], site, folder);
-    await expect.poll(importing.text, { interval: 5 }).toContain('loaded       activities_20240101.csv');
+    await expect.poll(() => heldImports(database)).toBe(1);
     importing.child.kill(signal);
     expect(await importing.exit).toBe(code);
     expect(importing.text()).toContain(
-      'error: Interrupted. The open file was rolled back; what was committed before stays.',
+      'error: Interrupted. What was not committed was rolled back; what was committed before stays.',
     );
+    await release();
     expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '1000' }]);
     expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
-    expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '101000' }]);
+    expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '11000' }]);
   });
 
   it('killed with -9 at any moment, the next run completes the work and equals one clean run', async () => {
@@ -132,7 +151,7 @@ describe('moniepoint and moniepoint-api', () => {
       writeActivities(folder, `activities_2024010${day}.csv`, manyRows(day * 20_000 - 1, 20_001));
     }
     const site = { DATABASE_URL: database.url };
-    for (const delay of [300, 450, 600, 750, 900]) {
+    for (const delay of [300, 400, 500, 600, 700]) {
       const importing = start('moniepoint', ['import', folder], site, folder);
       const killer = setTimeout(() => importing.child.kill('SIGKILL'), delay);
       await importing.exit;
@@ -152,14 +171,11 @@ describe('moniepoint and moniepoint-api', () => {
   it('two imports at once: the second exits 5 and says who holds the lock', async () => {
     const folder = createFolder();
     const database = await createDatabase();
-    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 400_000));
+    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 1000));
     const site = { DATABASE_URL: database.url };
+    const release = await holdImports(database);
     const first = start('moniepoint', ['import', folder], site, folder);
-    await expect
-      .poll(() => query(database, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 7300119"), {
-        interval: 20,
-      })
-      .toHaveLength(1);
+    await expect.poll(() => heldImports(database)).toBe(1);
     const second = await run('moniepoint', ['import', folder], site, folder);
     expect(second).toMatchObject({
       code: 5,
@@ -167,6 +183,7 @@ describe('moniepoint and moniepoint-api', () => {
         /^error: Another import is running: moniepoint import, server process \d+(?: from \S+)?, since 20/,
       ),
     });
+    await release();
     expect(await first.exit).toBe(0);
   });
 

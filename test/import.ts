@@ -6,6 +6,7 @@ export const PLAIN_IMPORT: ImportOptions = {
   isDryRun: false,
   isForced: false,
   lockWaitMs: 0,
+  jobs: undefined,
   maxRejects: undefined,
   maxRejectRate: undefined,
 };

@@ -316,11 +316,13 @@ describe('verify', () => {
     const good = await run('verify');
     expect([good.code, good.err]).toEqual([0, '']);
     expect(good.out.split('\n').filter((line) => line !== '' && !line.startsWith('ok '))).toEqual([]);
-    await query(database, 'UPDATE merchant_product SET event_count = 2');
+    await query(database, 'UPDATE merchant_total SET pos = 2');
     const bad = await run('verify');
     expect(bad.code).toBe(1);
-    expect(bad.out).toContain('DIFFERS  rollup merchant_product\n         1 1: stored 2, expected 1\n');
-    expect(bad.err).toMatch(/^error: 1 of \d+ checks differ: rollup merchant_product\. /);
+    expect(bad.out).toContain(
+      'DIFFERS  rollup merchant_total\n         1: stored 2 0 0 0 0 0 0 0 0 0, expected 1 0 0 0 0 0 0 0 0 0\n',
+    );
+    expect(bad.err).toMatch(/^error: 1 of \d+ checks differ: rollup merchant_total\. /);
     expect(JSON.parse((await run('verify', '--json')).out).agrees).toBe(false);
   });
 });

@@ -181,14 +181,14 @@ describe('values that are kept (CONTRACT.md section 2)', () => {
 
   it('channel, merchant_tier and region: unknown ones become null and count as coerced, blank ones do not', () => {
     expect(kept({ channel: 'X', merchant_tier: 'X', region: 'R'.repeat(65) })).toMatchObject({
-      channel: 0,
-      merchantTier: 0,
+      channel: '',
+      merchantTier: '',
       region: '',
       coerced: ['channel', 'region', 'merchant_tier'],
     });
     expect(kept({ channel: ' ', merchant_tier: '', region: ' ' })).toMatchObject({
-      channel: 0,
-      merchantTier: 0,
+      channel: '',
+      merchantTier: '',
       region: '',
       coerced: [],
     });

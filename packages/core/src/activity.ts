@@ -18,16 +18,13 @@ export const REQUIRED_COLUMNS = [
 
 export type Column = (typeof REQUIRED_COLUMNS)[number];
 
-/**
- * Fixed value sets. A value is stored as its position counted from 1; 0 means "no value". The order is part of the
- * stored data: append, never reorder.
- */
+/** Fixed value sets. */
 export const PRODUCTS = ['POS', 'AIRTIME', 'BILLS', 'CARD_PAYMENT', 'SAVINGS', 'MONIEBOOK', 'KYC'] as const;
 export const STATUSES = ['SUCCESS', 'FAILED', 'PENDING'] as const;
 export const CHANNELS = ['POS', 'APP', 'USSD', 'WEB', 'OFFLINE'] as const;
 export const MERCHANT_TIERS = ['STARTER', 'VERIFIED', 'PREMIUM'] as const;
 
-/** Event types that the KYC funnel counts, in funnel order. The database gives them the event type keys 1, 2 and 3. */
+/** Event types that the KYC funnel counts, in funnel order. */
 export const KYC_STAGES = ['DOCUMENT_SUBMITTED', 'VERIFICATION_COMPLETED', 'TIER_UPGRADE'] as const;
 
 /** Why a row was rejected. The last four occur with `--strict` only. */
@@ -53,22 +50,22 @@ export type RejectReason = (typeof REJECT_REASONS)[number];
 export const COERCED_COLUMNS = ['amount', 'channel', 'region', 'merchant_tier'] as const;
 export type CoercedColumn = (typeof COERCED_COLUMNS)[number];
 
-/** One valid row. Codes count from 1 in the sets above, 0 where there is no value. */
+/** One valid row. Texts that are blank where there is no value: event type, channel, region, tier. */
 export type Activity = {
   /** 32 lower-case hex digits. */
   readonly eventId: string;
   readonly merchantId: string;
   /** Microseconds since 1970-01-01 UTC. */
   readonly eventTimestamp: bigint;
-  readonly product: number;
-  /** Upper case; may be blank. */
+  readonly product: string;
+  /** Upper case. */
   readonly eventType: string;
   readonly amountKobo: bigint;
-  readonly status: number;
-  readonly channel: number;
-  /** Upper case; blank where there is none. */
+  readonly status: string;
+  readonly channel: string;
+  /** Upper case. */
   readonly region: string;
-  readonly merchantTier: number;
+  readonly merchantTier: string;
 };
 
 export type Verdict =
@@ -113,22 +110,22 @@ export function judgeRow(fields: readonly string[], strict: boolean): Verdict {
   if (merchantText === '' || isTooLong(merchantText)) return { reason: 'merchant_id' };
   const eventTimestamp = parseTimestamp(timestampText);
   if (eventTimestamp === null) return { reason: 'event_timestamp' };
-  const product = codeOf(PRODUCTS, productText);
-  if (product === 0) return { reason: 'product' };
+  const product = memberOf(PRODUCTS, productText);
+  if (product === '') return { reason: 'product' };
   const eventType = eventTypeText.toUpperCase();
   if (isTooLong(eventType)) return { reason: 'event_type' };
-  const status = codeOf(STATUSES, statusText);
-  if (status === 0) return { reason: 'status' };
+  const status = memberOf(STATUSES, statusText);
+  if (status === '') return { reason: 'status' };
 
   const coerced: CoercedColumn[] = [];
   const amountKobo = parseAmount(amountText);
   if (amountKobo === null) coerced.push('amount');
-  const channel = codeOf(CHANNELS, channelText);
-  if (channel === 0 && channelText !== '') coerced.push('channel');
+  const channel = memberOf(CHANNELS, channelText);
+  if (channel === '' && channelText !== '') coerced.push('channel');
   const region = regionText.toUpperCase();
   if (isTooLong(region)) coerced.push('region');
-  const merchantTier = codeOf(MERCHANT_TIERS, tierText);
-  if (merchantTier === 0 && tierText !== '') coerced.push('merchant_tier');
+  const merchantTier = memberOf(MERCHANT_TIERS, tierText);
+  if (merchantTier === '' && tierText !== '') coerced.push('merchant_tier');
   if (strict && coerced.length > 0) return { reason: coerced[0] as CoercedColumn };
 
   return {
@@ -154,9 +151,10 @@ function isTooLong(value: string): boolean {
   return value.length > MAX_TEXT_CHARACTERS && [...value].length > MAX_TEXT_CHARACTERS;
 }
 
-/** Position of the upper-cased value in its set, counted from 1; 0 when it is not there. */
-function codeOf(set: readonly string[], value: string): number {
-  return set.indexOf(value.toUpperCase()) + 1;
+/** The upper-cased value where the set has it, else ''. */
+function memberOf(set: readonly string[], value: string): string {
+  const member = value.toUpperCase();
+  return set.includes(member) ? member : '';
 }
 
 const UUID = /^([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})$/;

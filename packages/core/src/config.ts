@@ -138,6 +138,12 @@ export const OPTIONS = {
     help: 'roll a file back when more than this share of its rows is rejected, such as 0.01',
     rule: share.optional(),
   }),
+  jobs: option({
+    flag: '--jobs <n>',
+    env: 'IMPORT_JOBS',
+    help: 'threads that read files, from 1 to 64 (default: two less than the cores, from 1 to 4)',
+    rule: wholeNumber.refine((jobs) => jobs >= 1 && jobs <= 64, 'a whole number from 1 to 64').optional(),
+  }),
   force: option({ flag: '--force', help: 'read unchanged files too; still adds nothing', rule: onOff, default: false }),
   dryRun: option({ flag: '--dry-run', help: 'read and count everything, keep nothing', rule: onOff, default: false }),
   json: option({ flag: '--json', help: 'print the result as JSON', rule: onOff, default: false }),

@@ -22,6 +22,8 @@ export type ImportView = {
 /** A file that takes long says so at this rate where there is no bar. */
 const PLAIN_INTERVAL_MS = 5_000;
 
+const NO_FILE = { name: '', sizeBytes: 0, bytesRead: 0, rows: 0, rejected: 0 };
+
 /** One bar over all bytes on a terminal, one line a file elsewhere; all of it on stderr. */
 export function createImportView(io: Io): ImportView {
   const bar = io.terminal === null ? null : createBar(io.terminal);
@@ -29,11 +31,20 @@ export function createImportView(io: Io): ImportView {
     if (bar === null) io.err(`${new Date().toISOString()} ${text}\n`);
     else bar.log(text);
   };
-  let bytesDone = 0;
-  let rowsRead = 0;
-  let rejected = 0;
-  let current: { name: string; rowsRead: number } = { name: '', rowsRead: 0 };
+  /** Files that were read, or needed no reading. */
+  const done = { bytes: 0, rows: 0, rejected: 0 };
+  /** The one that is being read. */
+  let current = NO_FILE;
+  const started = new Set<string>();
   let lastSaid = Date.now();
+  const leaveCurrent = () => {
+    done.bytes += current.sizeBytes;
+    done.rows += current.rows;
+    done.rejected += current.rejected;
+    current = NO_FILE;
+  };
+  const show = (stage: string) =>
+    bar?.update(done.bytes + current.bytesRead, done.rows + current.rows, done.rejected + current.rejected, stage);
 
   const report = (event: ImportEvent) => {
     switch (event.type) {
@@ -46,33 +57,30 @@ export function createImportView(io: Io): ImportView {
         say(`waiting for another import: ${event.holder}`);
         return;
       case 'file_started':
-        current = { name: event.name, rowsRead: 0 };
-        bar?.update(bytesDone, rowsRead, rejected, printable(event.name));
+        leaveCurrent();
+        started.add(event.path);
+        current = { ...NO_FILE, name: printable(event.name), sizeBytes: event.sizeBytes };
+        show(current.name);
         return;
       case 'file_progress':
-        current.rowsRead = event.rowsRead;
-        bar?.update(
-          bytesDone + event.bytesRead,
-          rowsRead + event.rowsRead,
-          rejected + event.rejected,
-          printable(current.name),
-        );
+        current = { ...current, bytesRead: event.bytesRead, rows: event.rowsRead, rejected: event.rejected };
+        show(current.name);
         if (bar === null && Date.now() - lastSaid > PLAIN_INTERVAL_MS) {
           lastSaid = Date.now();
-          say(
-            `reading      ${printable(current.name)}: ${formatBytes(event.bytesRead)}, ${withSeparators(event.rowsRead)} rows`,
-          );
+          say(`reading      ${current.name}: ${formatBytes(event.bytesRead)}, ${withSeparators(event.rowsRead)} rows`);
         }
         return;
-      case 'file_settling':
-        bar?.stage(`${printable(current.name)}: storing`);
+      case 'settling':
+        leaveCurrent();
+        show(event.files === 1 ? 'storing' : `storing and indexing ${withSeparators(event.files)} files`);
+        if (bar === null && event.files > 1) {
+          say(`storing      ${withSeparators(event.rowsRead)} rows of ${withSeparators(event.files)} files`);
+        }
         return;
       case 'file_finished':
-        bytesDone += event.result.sizeBytes;
-        rowsRead += event.result.counts.read;
-        rejected += event.result.counts.rejected;
+        if (!started.has(event.result.path)) done.bytes += event.result.sizeBytes;
         lastSaid = Date.now();
-        bar?.update(bytesDone, rowsRead, rejected, '');
+        show('');
         say(describeFile(event.result));
         return;
       case 'warning':
@@ -173,10 +181,6 @@ function createBar(stream: NodeJS.WriteStream) {
     update(bytes: number, rows: number, rejected: number, stage: string) {
       state = { rows, rejected, stage };
       bar?.update(bytes, state);
-    },
-    stage(stage: string) {
-      state = { ...state, stage };
-      bar?.update(state);
     },
     log(text: string) {
       if (bar === null) stream.write(`${text}\n`);

@@ -148,12 +148,15 @@ async function refuseUnusable(client: pg.Client, place: string): Promise<void> {
   }
 }
 
+/** The session's connection: known to pg, unknown to its types. */
+export const socketOf = (client: pg.Client): Socket =>
+  (client as unknown as { connection: { stream: Socket } }).connection.stream;
+
 const END_DEADLINE_MS = 1_000;
 
 /** Ends a session. Where the server does not answer any more, its connection is cut instead of waited for. */
 export async function endSession(client: pg.Client): Promise<void> {
-  const { stream } = (client as unknown as { connection: { stream: Socket } }).connection; // known to pg, unknown to its types
-  const cut = setTimeout(() => stream.destroy(), END_DEADLINE_MS);
+  const cut = setTimeout(() => socketOf(client).destroy(), END_DEADLINE_MS);
   await client.end().catch(() => {}); // it may be lost already
   clearTimeout(cut);
 }
@@ -212,7 +215,7 @@ export const READ_ONLY_MOMENT: Boundaries = {
 export const SAVEPOINT: Boundaries = {
   begin: 'SAVEPOINT work',
   keep: 'RELEASE SAVEPOINT work',
-  undo: 'ROLLBACK TO SAVEPOINT work',
+  undo: 'ROLLBACK TO SAVEPOINT work; RELEASE SAVEPOINT work', // released, so that one around it is found again
 };
 
 /**

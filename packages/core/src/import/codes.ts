@@ -1,104 +1,120 @@
 import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
-import type { Activity } from '../activity.ts';
-import { eventType, merchant, region } from '../db/schema.ts';
-import { addKey, type ByteIndex, createByteIndex } from './byte-index.ts';
-import type { RowKeys } from './encode.ts';
+import { context, kind, merchant } from '../db/schema.ts';
+import { splitContext, splitKind, TEXT_KINDS, type Texts } from './lane.ts';
 
 /** Text to integer key for one kind of value, complete in memory: it grows with merchants, not with rows. */
 export type Dictionary = {
   readonly keys: Map<string, number>;
-  /** The same by bytes, for the fast lane. */
-  index: ByteIndex;
-  /** Values met since the last save, in the order of their keys. */
-  pending: string[];
   nextKey: number;
+  /** Texts that this run added, in the order of their keys. */
+  readonly added: string[];
+  /** How many of them are in the database. */
+  saved: number;
 };
 
-export type Dictionaries = {
-  readonly merchants: Dictionary;
-  readonly eventTypes: Dictionary;
-  readonly regions: Dictionary;
-};
+export type Dictionaries = Texts<Dictionary>;
 
 /** Loads all three. Keys are given out here, which is safe because one import runs at a time. */
 export async function loadDictionaries(client: pg.Client): Promise<Dictionaries> {
   const db = drizzle(client);
+  const [merchants, kinds, contexts] = [
+    await db.select().from(merchant),
+    await db.select().from(kind),
+    await db.select().from(context),
+  ];
   return {
-    merchants: dictionaryOf(await db.select({ key: merchant.merchantKey, value: merchant.merchantId }).from(merchant)),
-    eventTypes: dictionaryOf(
-      await db.select({ key: eventType.eventTypeKey, value: eventType.eventType }).from(eventType),
+    merchants: dictionaryOf(merchants.map((row) => [row.merchantId, row.merchantKey])),
+    kinds: dictionaryOf(kinds.map((row) => [`${row.product},${row.eventType}`, row.kindKey])),
+    contexts: dictionaryOf(
+      contexts.map((row) => [`${row.status},${row.channel},${row.merchantTier},${row.region}`, row.contextKey]),
     ),
-    regions: dictionaryOf(await db.select({ key: region.regionKey, value: region.region }).from(region)),
   };
 }
 
-function dictionaryOf(rows: readonly { key: number; value: string }[]): Dictionary {
+function dictionaryOf(entries: [text: string, key: number][]): Dictionary {
   let highest = 0;
-  for (const { key } of rows) highest = Math.max(highest, key);
-  const keys = new Map(rows.map(({ key, value }) => [value, key]));
-  return { keys, index: createByteIndex(keys), pending: [], nextKey: highest + 1 };
+  for (const [, key] of entries) highest = Math.max(highest, key);
+  return { keys: new Map(entries), nextKey: highest + 1, added: [], saved: 0 };
 }
 
-/** The keys of a row's texts; unknown texts get the next key and wait for saveDictionaries. */
-export function keysOf(dictionaries: Dictionaries, activity: Activity): RowKeys {
-  return {
-    merchantKey: keyOf(dictionaries.merchants, activity.merchantId),
-    eventTypeKey: keyOf(dictionaries.eventTypes, activity.eventType),
-    regionKey: activity.region === '' ? 0 : keyOf(dictionaries.regions, activity.region),
-  };
-}
-
-function keyOf(dictionary: Dictionary, value: string): number {
-  const known = dictionary.keys.get(value);
+/** The key of a text; an unknown one gets the next key, and is saved by saveDictionaries. */
+export function keyOf(dictionary: Dictionary, text: string): number {
+  const known = dictionary.keys.get(text);
   if (known !== undefined) return known;
   const key = dictionary.nextKey++;
-  dictionary.keys.set(value, key);
-  addKey(dictionary.index, value, key);
-  dictionary.pending.push(value);
+  dictionary.keys.set(text, key);
+  dictionary.added.push(text);
   return key;
 }
 
-/** Inserts what waits. Call it before the events that use the keys, in the same transaction. */
-export async function saveDictionaries(
+/** Inserts what is not in the database yet, in the transaction of the events that use it. */
+export async function saveDictionaries(client: pg.Client, { merchants, kinds, contexts }: Dictionaries): Promise<void> {
+  await saveAdded(client, 'merchant', ['merchant_id'], merchants, (text) => [text]);
+  await saveAdded(client, 'kind', ['product', 'event_type'], kinds, splitKind);
+  await saveAdded(client, 'context', ['status', 'channel', 'merchant_tier', 'region'], contexts, splitContext);
+}
+
+async function saveAdded(
   client: pg.Client,
-  { merchants, eventTypes, regions }: Dictionaries,
+  table: 'merchant' | 'kind' | 'context',
+  columns: readonly string[],
+  dictionary: Dictionary,
+  split: (text: string) => readonly string[],
 ): Promise<void> {
-  await insertPending(
-    client,
-    'INSERT INTO merchant (merchant_key, merchant_id) SELECT * FROM unnest($1::int[], $2::text[])',
-    merchants,
+  const { added, saved, nextKey } = dictionary;
+  if (saved === added.length) return;
+  const rows = added.slice(saved).map(split);
+  await client.query(
+    `INSERT INTO ${table} (${table}_key, ${columns.join(', ')})
+     SELECT * FROM unnest($1::int[], ${columns.map((_, index) => `$${index + 2}::text[]`).join(', ')})`,
+    [
+      rows.map((_, index) => nextKey - rows.length + index),
+      ...columns.map((_, column) => rows.map((row) => row[column])),
+    ],
   );
-  await insertPending(
-    client,
-    'INSERT INTO event_type (event_type_key, event_type) SELECT * FROM unnest($1::int[], $2::text[])',
-    eventTypes,
-  );
-  await insertPending(
-    client,
-    'INSERT INTO region (region_key, region) SELECT * FROM unnest($1::int[], $2::text[])',
-    regions,
-  );
+  dictionary.saved = added.length;
 }
 
-async function insertPending(client: pg.Client, insert: string, dictionary: Dictionary): Promise<void> {
-  if (dictionary.pending.length === 0) return;
-  const firstKey = dictionary.nextKey - dictionary.pending.length;
-  await client.query(insert, [dictionary.pending.map((_, index) => firstKey + index), dictionary.pending]);
+/** A point to which forgetSince goes back. */
+export function markOf({ merchants, kinds, contexts }: Dictionaries): Texts<number> {
+  return { merchants: merchants.nextKey, kinds: kinds.nextKey, contexts: contexts.nextKey };
 }
 
-/** The transaction that held saveDictionaries committed. */
-export function keepPending(dictionaries: Dictionaries): void {
-  for (const dictionary of Object.values(dictionaries)) dictionary.pending = [];
+/** What was saved since the mark was rolled back: its texts are unknown again, and their keys free. */
+export function forgetSince(dictionaries: Dictionaries, mark: Texts<number>): void {
+  for (const which of TEXT_KINDS) {
+    const dictionary = dictionaries[which];
+    for (const text of dictionary.added.splice(dictionary.added.length - (dictionary.nextKey - mark[which])))
+      dictionary.keys.delete(text);
+    dictionary.nextKey = mark[which];
+    dictionary.saved = Math.min(dictionary.saved, dictionary.added.length);
+  }
 }
 
-/** The transaction was rolled back: its values are unknown again, and their keys free. */
-export function forgetPending(dictionaries: Dictionaries): void {
-  for (const dictionary of Object.values(dictionaries)) {
-    if (dictionary.pending.length === 0) continue;
-    for (const value of dictionary.pending) dictionary.keys.delete(value);
-    dictionary.index = createByteIndex(dictionary.keys);
-    dictionary.nextKey -= dictionary.pending.length;
-    dictionary.pending = [];
+/** What a lane's ids mean: its texts, and the key of each, 0 where it is not looked up yet. Index 0 is unused. */
+export type LaneKeys = Texts<{ readonly texts: string[]; readonly keys: number[] }>;
+
+export function createLaneKeys(): LaneKeys {
+  const none = () => ({ texts: [''], keys: [0] });
+  return { merchants: none(), kinds: none(), contexts: none() };
+}
+
+/** Takes over the texts of a lane's next block. */
+export function addTexts(laneKeys: LaneKeys, texts: Texts<readonly string[]>): void {
+  for (const which of TEXT_KINDS) {
+    for (const text of texts[which]) {
+      laneKeys[which].texts.push(text);
+      laneKeys[which].keys.push(0);
+    }
+  }
+}
+
+/** Forgets the keys that forgetSince set free. */
+export function forgetKeys(laneKeys: LaneKeys, dictionaries: Dictionaries): void {
+  for (const which of TEXT_KINDS) {
+    const { keys } = laneKeys[which];
+    const { nextKey } = dictionaries[which];
+    for (let id = 1; id < keys.length; id += 1) if ((keys[id] as number) >= nextKey) keys[id] = 0;
   }
 }

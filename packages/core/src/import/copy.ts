@@ -2,12 +2,17 @@ import { once } from 'node:events';
 import { finished } from 'node:stream/promises';
 import type pg from 'pg';
 import { type CopyStreamQuery, from as copyFrom } from 'pg-copy-streams';
+import { socketOf } from '../db/database.ts';
 import { COPY_HEADER, COPY_TRAILER } from './encode.ts';
 
 /** Rows on their way into a table. Between `pause` and the next `write` the session is free for other statements. */
 export type CopyTarget = {
-  /** Sends encoded rows, and returns when the connection takes more: this is the backpressure of the whole import. */
-  readonly write: (rows: Buffer) => Promise<void>;
+  /**
+   * Sends encoded rows, and returns when the connection takes more: this is the backpressure of the whole import.
+   *
+   * @returns whether they were sent, so that their memory may be used again
+   */
+  readonly write: (rows: Buffer) => Promise<boolean>;
   /** Ends the running COPY, after which its rows are in the table. */
   readonly pause: () => Promise<void>;
   /** Breaks the running COPY off. The transaction has failed after this. */
@@ -24,6 +29,7 @@ type RunningCopy = {
 
 /** @param statement a `COPY … FROM STDIN (FORMAT binary)` */
 export function copyInto(client: pg.Client, statement: string): CopyTarget {
+  const socket = socketOf(client);
   let running: RunningCopy | null = null;
   const start = (): RunningCopy => {
     const stream = client.query(copyFrom(statement));
@@ -42,7 +48,12 @@ export function copyInto(client: pg.Client, statement: string): CopyTarget {
       running ??= start();
       const { stream, done, failure } = running;
       if (failure !== null) throw failure;
-      if (!stream.write(rows)) await Promise.race([once(stream, 'drain'), done]);
+      // The rows and the five bytes that go before them are sent by one call; else the server would wake up twice.
+      socket.cork();
+      const isTaken = stream.write(rows);
+      socket.uncork();
+      if (!isTaken) await Promise.race([once(stream, 'drain'), done]);
+      return socket.writableLength === 0;
     },
     pause: async () => {
       if (running === null) return;

@@ -1,4 +1,4 @@
-import type { Stats } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
@@ -9,8 +9,10 @@ export type SourceFile = {
   readonly path: string;
   /** As it was found: it decides on order and on gzip. */
   readonly name: string;
-  /** When it was found; for progress only. */
+  /** When it was found. */
   readonly sizeBytes: number;
+  /** Modification time when it was found, in ns since 1970. */
+  readonly mtimeNs: bigint;
 };
 
 export type Discovery = {
@@ -43,7 +45,7 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
     const found = await look(given);
     if (!found.isDirectory()) {
       const path = await realpath(given);
-      files.set(path, { path, name: basename(given), sizeBytes: found.size });
+      files.set(path, { path, name: basename(given), ...stampOf(found) });
       continue;
     }
     for (const name of await list(given)) {
@@ -51,7 +53,7 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
       if (isActivityFileName(name)) {
         // A link that leads nowhere keeps its own path; opening it will say what is wrong.
         const path = await realpath(place).catch(() => resolve(place));
-        files.set(path, { path, name, sizeBytes: await sizeOf(path) });
+        files.set(path, { path, name, ...(await lookQuietly(path)) });
       } else {
         ignored.push(resolve(place));
       }
@@ -70,20 +72,19 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
 /** By code unit, so that the order is the same on every machine. */
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
-async function look(path: string): Promise<Stats> {
+async function look(path: string): Promise<BigIntStats> {
   try {
-    return await stat(path);
+    return await stat(path, { bigint: true });
   } catch (error) {
     throw unreadable(path, error);
   }
 }
 
-/** 0 where there is nothing to see; opening the file will say why. */
-async function sizeOf(path: string): Promise<number> {
-  return stat(path).then(
-    ({ size }) => size,
-    () => 0,
-  );
+const stampOf = ({ size, mtimeNs }: BigIntStats) => ({ sizeBytes: Number(size), mtimeNs });
+
+/** Zeros where there is nothing to see; opening the file will say why. */
+async function lookQuietly(path: string): Promise<ReturnType<typeof stampOf>> {
+  return stat(path, { bigint: true }).then(stampOf, () => ({ sizeBytes: 0, mtimeNs: 0n }));
 }
 
 async function list(path: string): Promise<string[]> {

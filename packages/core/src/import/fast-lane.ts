@@ -1,38 +1,65 @@
 /**
- * The fast lane: from the bytes of a plain record straight into a binary COPY row, without a string or an object.
+ * The fast lane: from the bytes of a record straight into a binary COPY row, without a string or an object.
  *
  * It takes a record only where every field has its most usual form, and leaves every other one, good or bad, to the slow
  * lane (parse.ts and activity.ts), which is the definition. So it never rejects and never repairs anything. Invariant: a
  * row it writes is, byte for byte, the row that the slow lane would have written.
  *
- * What it relies on, and what must change with it: the row's layout (encode.ts); that a value found in an index is stored
- * under its own bytes, trimmed and upper-cased already (codes.ts); the rules of activity.ts for the forms it takes.
+ * Event id, time and amount are decoded here. All other fields are remembered: when the slow lane has found a record's
+ * merchant, its product and event type, or its status, channel, region and tier good as they stand, their raw bytes are
+ * kept with the ids it gave; the same bytes then mean the same again, since these rules look at nothing but the field.
+ *
+ * What it relies on, and what must change with it: the row's layout (encode.ts), and the rules of activity.ts for the
+ * forms of id, time and amount that it takes.
  */
 
-import { CHANNELS, MERCHANT_TIERS, PRODUCTS, parseTimestamp, REQUIRED_COLUMNS, STATUSES } from '../activity.ts';
-import { createByteIndex, findKey, NOT_FOUND } from './byte-index.ts';
-import type { Dictionaries } from './codes.ts';
-import { OFFSETS, POSTGRES_EPOCH_US, type RowBuffer, reserveRow } from './encode.ts';
+import { parseTimestamp, REQUIRED_COLUMNS } from '../activity.ts';
+import { addValue, createByteIndex, findField, MAX_VALUE_BYTES, NOT_FOUND } from './byte-index.ts';
+import { monthOf, OFFSETS, ROW_BYTES, type RowKeys } from './encode.ts';
 import type { Header } from './parse.ts';
+import type { RowWriter } from './scan.ts';
 
-/** Writes the row of the record `start` to `end` of the window into the buffer, or returns false and writes nothing. */
-export type FastLane = (window: Buffer, start: number, end: number, line: number) => boolean;
+/** Bytes of a file, with `length` of them read. A zero byte follows, and PADDING_BYTES more that may be read. */
+export type Memory = { bytes: Buffer; length: number };
+
+/** More than the lane reads of one record. */
+export const PADDING_BYTES = 4 * MAX_VALUE_BYTES;
+
+export type FastLane = {
+  /**
+   * Writes the row of the record that begins at `start` of the memory, with its line end, and returns where the next one
+   * begins; or returns NOT_TAKEN and writes nothing.
+   */
+  readonly take: (memory: Memory, start: number, line: number) => number;
+  /** The same for a record of which start and end are known, and whose columns may stand in another order. */
+  readonly takeRecord: (memory: Memory, start: number, end: number, line: number) => boolean;
+  /**
+   * Remembers fields that the slow lane took without repairing any.
+   *
+   * @param fields of a record without quotes, in the order of REQUIRED_COLUMNS, as they stood there
+   */
+  readonly learn: (fields: readonly string[], keys: RowKeys, hasCr: boolean) => void;
+};
+
+export const NOT_TAKEN = 0;
+
+/** Values remembered of one kind; more than that are left to the slow lane. */
+const MAX_REMEMBERED = 2 ** 20;
 
 const COMMA = 0x2c;
-const QUOTE = 0x22;
 const MINUS = 0x2d;
 const POINT = 0x2e;
 const COLON = 0x3a;
+const LF = 0x0a;
 const ZERO = 0x30;
-const FIRST_PRINTABLE = 0x20;
-const LAST_PRINTABLE = 0x7e;
+const CAPITAL_T = 0x54;
+const SPACE = 0x20;
 
 const UUID_BYTES = 36;
+const DATE_BYTES = 10;
 const TIMESTAMP_BYTES = 19;
-const MAX_MERCHANT_BYTES = 64;
 /** Digits of naira whose kobo a double holds exactly, with room to spare. */
 const MAX_NAIRA_DIGITS = 13;
-const BAD_AMOUNT = Number.NaN;
 const TWO_32 = 4_294_967_296;
 
 /** Value of a hex digit's byte; 255 for any other byte. */
@@ -42,133 +69,151 @@ for (const [value, digit] of [...'0123456789abcdef'].entries()) {
   HEX[digit.toUpperCase().charCodeAt(0)] = value;
 }
 
-const setIndex = (values: readonly string[], blank: boolean) => {
-  const index = createByteIndex(values.map((value, position) => [value, position + 1]));
-  return (window: Buffer, start: number, end: number) =>
-    blank && start === end ? 0 : findKey(index, window, start, end);
-};
-const findProduct = setIndex(PRODUCTS, false);
-const findStatus = setIndex(STATUSES, false);
-const findChannel = setIndex(CHANNELS, true);
-const findTier = setIndex(MERCHANT_TIERS, true);
-
-const position = (header: Header, column: (typeof REQUIRED_COLUMNS)[number]) =>
-  header.positions[REQUIRED_COLUMNS.indexOf(column)] as number;
-
 /** A lane for one file: its header says where the fields stand. */
-export function createFastLane(header: Header, dictionaries: Dictionaries, rows: RowBuffer): FastLane {
-  const { fieldCount } = header;
-  const eventIdAt = position(header, 'event_id');
-  const merchantAt = position(header, 'merchant_id');
-  const timestampAt = position(header, 'event_timestamp');
-  const productAt = position(header, 'product');
-  const eventTypeAt = position(header, 'event_type');
-  const amountAt = position(header, 'amount');
-  const statusAt = position(header, 'status');
-  const channelAt = position(header, 'channel');
-  const regionAt = position(header, 'region');
-  const tierAt = position(header, 'merchant_tier');
-  const merchants = dictionaries.merchants.index;
-  const eventTypes = dictionaries.eventTypes.index;
-  const regions = dictionaries.regions.index;
-  /** Field i lies between bounds[i] + 1 and bounds[i + 1]: commas, and the record's two ends. */
-  const bounds = new Int32Array(fieldCount + 1);
-  // Rows of a day follow each other, so the day is worked out once.
-  let lastDate = -1;
-  let lastMidnightSeconds = 0;
+export type RememberedFields = ReturnType<typeof createRememberedFields>;
 
-  /** Seconds since 2000 of a date given as YYYYMMDD, or NaN where the slow lane has to look. */
-  function midnightOf(date: number, window: Buffer, start: number): number {
-    if (date === lastDate) return lastMidnightSeconds;
-    const us = parseTimestamp(window.toString('latin1', start, start + 10));
-    // Beyond these years microseconds since 2000 do not fit a double.
-    if (us === null || date < 1800_00_00 || date > 2200_00_00) return Number.NaN;
-    lastDate = date;
-    lastMidnightSeconds = Number((us - POSTGRES_EPOCH_US) / 1_000_000n);
-    return lastMidnightSeconds;
+export function createRememberedFields() {
+  return { merchants: createByteIndex(), kinds: createByteIndex(), contexts: createByteIndex() };
+}
+
+/**
+ * @param header of the file
+ * @param remembered kept from file to file
+ */
+export function createFastLane(
+  header: Header,
+  { merchants, kinds, contexts }: RememberedFields,
+  writer: RowWriter,
+): FastLane {
+  const isInOrder =
+    header.fieldCount === REQUIRED_COLUMNS.length && header.positions.every((at, index) => at === index);
+  const arranged: Memory = { bytes: Buffer.alloc(0), length: 0 };
+  // Rows of a day follow each other, so the day is worked out once.
+  const lastDate = Buffer.alloc(DATE_BYTES);
+  let midnightSeconds = 0;
+  let month = 0;
+
+  /** False where the slow lane has to look. */
+  function setDate(bytes: Buffer, start: number): boolean {
+    const us = parseTimestamp(bytes.toString('latin1', start, start + DATE_BYTES));
+    // Beyond these years microseconds since 1970 do not fit a double.
+    if (us === null || us < MIN_US || us > MAX_US) return false;
+    bytes.copy(lastDate, 0, start, start + DATE_BYTES);
+    midnightSeconds = Number(us / 1_000_000n);
+    month = monthOf(us);
+    return true;
   }
 
-  return (window, start, end, line) => {
-    let fields = 0;
-    bounds[0] = start - 1;
-    for (let at = start; at < end; at += 1) {
-      const byte = window[at] as number;
-      if (byte === COMMA) {
-        fields += 1;
-        if (fields === fieldCount) return false;
-        bounds[fields] = at;
-      } else if (byte < FIRST_PRINTABLE || byte > LAST_PRINTABLE || byte === QUOTE) {
-        return false;
+  function take(memory: Memory, start: number, line: number): number {
+    const { bytes } = memory;
+    const merchantStart = start + UUID_BYTES + 1;
+    if (bytes[merchantStart - 1] !== COMMA) return NOT_TAKEN;
+    const merchantKey = findField(merchants, bytes, merchantStart, COMMA, 1);
+    if (merchantKey === NOT_FOUND) return NOT_TAKEN;
+
+    const timeStart = merchants.end + 1;
+    for (let at = 0; at < DATE_BYTES; at += 1) {
+      if (bytes[timeStart + at] !== lastDate[at]) {
+        if (!setDate(bytes, timeStart)) return NOT_TAKEN;
+        break;
       }
     }
-    if (fields + 1 !== fieldCount) return false;
-    bounds[fieldCount] = end;
+    const separator = bytes[timeStart + DATE_BYTES];
+    if (separator !== CAPITAL_T && separator !== SPACE) return NOT_TAKEN;
+    const hour = twoDigits(bytes, timeStart + 11);
+    const minute = twoDigits(bytes, timeStart + 14);
+    const second = twoDigits(bytes, timeStart + 17);
+    if (hour > 23 || minute > 59 || second > 59) return NOT_TAKEN;
+    if (bytes[timeStart + 13] !== COLON || bytes[timeStart + 16] !== COLON) return NOT_TAKEN;
+    const kindStart = timeStart + TIMESTAMP_BYTES + 1;
+    if (bytes[kindStart - 1] !== COMMA) return NOT_TAKEN;
 
-    const idStart = bounds[eventIdAt]! + 1;
-    if (bounds[eventIdAt + 1]! - idStart !== UUID_BYTES) return false;
-    const merchantStart = bounds[merchantAt]! + 1;
-    const merchantEnd = bounds[merchantAt + 1]!;
-    if (merchantEnd - merchantStart > MAX_MERCHANT_BYTES) return false;
-    const merchantKey = findKey(merchants, window, merchantStart, merchantEnd);
-    if (merchantKey === NOT_FOUND) return false;
-    const timeStart = bounds[timestampAt]! + 1;
-    if (bounds[timestampAt + 1]! - timeStart !== TIMESTAMP_BYTES) return false;
-    const product = findProduct(window, bounds[productAt]! + 1, bounds[productAt + 1]!);
-    if (product === NOT_FOUND) return false;
-    const eventTypeKey = findKey(eventTypes, window, bounds[eventTypeAt]! + 1, bounds[eventTypeAt + 1]!);
-    if (eventTypeKey === NOT_FOUND) return false;
-    const status = findStatus(window, bounds[statusAt]! + 1, bounds[statusAt + 1]!);
-    if (status === NOT_FOUND) return false;
-    const channel = findChannel(window, bounds[channelAt]! + 1, bounds[channelAt + 1]!);
-    if (channel === NOT_FOUND) return false;
-    const regionStart = bounds[regionAt]! + 1;
-    const regionEnd = bounds[regionAt + 1]!;
-    const regionKey = regionStart === regionEnd ? 0 : findKey(regions, window, regionStart, regionEnd);
-    if (regionKey === NOT_FOUND) return false;
-    const tier = findTier(window, bounds[tierAt]! + 1, bounds[tierAt + 1]!);
-    if (tier === NOT_FOUND) return false;
-    const kobo = koboOf(window, bounds[amountAt]! + 1, bounds[amountAt + 1]!);
-    if (Number.isNaN(kobo)) return false;
+    const kindKey = findField(kinds, bytes, kindStart, COMMA, 2);
+    if (kindKey === NOT_FOUND) return NOT_TAKEN;
 
-    // YYYY-MM-DDTHH:MM:SS
-    const date =
-      digits(window, timeStart, 4) * 10_000 + digits(window, timeStart + 5, 2) * 100 + digits(window, timeStart + 8, 2);
-    const separator = window[timeStart + 10];
-    const hour = digits(window, timeStart + 11, 2);
-    const minute = digits(window, timeStart + 14, 2);
-    const second = digits(window, timeStart + 17, 2);
-    // digits() gives NaN for anything else, and NaN fails each of these comparisons.
-    if (!(date >= 0 && hour <= 23 && minute <= 59 && second <= 59)) return false;
-    if (
-      window[timeStart + 4] !== MINUS ||
-      window[timeStart + 7] !== MINUS ||
-      (separator !== 0x54 && separator !== 0x20) ||
-      window[timeStart + 13] !== COLON ||
-      window[timeStart + 16] !== COLON
-    ) {
-      return false;
+    // [-]digits[.d[d]]
+    const amountStart = kinds.end + 1;
+    const isNegative = bytes[amountStart] === MINUS;
+    let at = isNegative ? amountStart + 1 : amountStart;
+    const firstDigit = at;
+    let kobo = 0;
+    let digit = (bytes[at] as number) - ZERO;
+    while (digit >= 0 && digit <= 9) {
+      kobo = kobo * 10 + digit;
+      at += 1;
+      digit = (bytes[at] as number) - ZERO;
     }
-    const midnight = midnightOf(date, window, timeStart);
-    if (Number.isNaN(midnight)) return false;
-    const microseconds = (midnight + hour * 3600 + minute * 60 + second) * 1_000_000;
+    if (at === firstDigit || at - firstDigit > MAX_NAIRA_DIGITS) return NOT_TAKEN;
+    kobo *= 100;
+    if (digit === POINT - ZERO) {
+      const tenths = (bytes[at + 1] as number) - ZERO;
+      if (tenths < 0 || tenths > 9) return NOT_TAKEN;
+      kobo += tenths * 10;
+      at += 2;
+      const hundredths = (bytes[at] as number) - ZERO;
+      if (hundredths >= 0 && hundredths <= 9) {
+        kobo += hundredths;
+        at += 1;
+      }
+    }
+    if (bytes[at] !== COMMA) return NOT_TAKEN;
 
-    const at = reserveRow(rows);
-    if (!writeUuid(rows.bytes, at + OFFSETS.eventId, window, idStart)) return false;
-    const { view } = rows;
-    setInt64(view, at + OFFSETS.eventTimestamp, microseconds);
-    setInt64(view, at + OFFSETS.amountKobo, kobo);
-    view.setInt32(at + OFFSETS.fileId, rows.fileId);
-    view.setInt32(at + OFFSETS.merchantKey, merchantKey);
-    view.setInt32(at + OFFSETS.eventTypeKey, eventTypeKey);
-    view.setInt32(at + OFFSETS.regionKey, regionKey);
-    view.setInt16(at + OFFSETS.product, product);
-    view.setInt16(at + OFFSETS.status, status);
-    view.setInt16(at + OFFSETS.channel, channel);
-    view.setInt16(at + OFFSETS.merchantTier, tier);
-    setInt64(view, at + OFFSETS.line, line);
-    rows.length += OFFSETS.end;
-    return true;
+    const contextKey = findField(contexts, bytes, at + 1, LF, 1);
+    if (contextKey === NOT_FOUND) return NOT_TAKEN;
+
+    const { rows, view } = writer;
+    const to = rows.count * ROW_BYTES;
+    if (!writeUuid(rows.bytes, to + OFFSETS.eventId, bytes, start)) return NOT_TAKEN;
+    setInt64(view, to + OFFSETS.eventUs, (midnightSeconds + hour * 3600 + minute * 60 + second) * 1_000_000);
+    setInt64(view, to + OFFSETS.amountKobo, isNegative ? -kobo : kobo);
+    view.setInt32(to + OFFSETS.merchantKey, merchantKey);
+    view.setInt32(to + OFFSETS.kindKey, kindKey);
+    view.setInt32(to + OFFSETS.contextKey, contextKey);
+    rows.lines[rows.count] = line;
+    rows.months[rows.count] = month;
+    rows.count += 1;
+    if (rows.count === rows.lines.length) writer.next();
+    return contexts.end + 1;
+  }
+
+  function takeRecord(memory: Memory, start: number, end: number, line: number): boolean {
+    return arrange(arranged, memory.bytes, start, end, header) && take(arranged, 0, line) !== NOT_TAKEN;
+  }
+
+  return {
+    take: isInOrder ? take : () => NOT_TAKEN,
+    takeRecord: isInOrder ? () => false : takeRecord,
+    learn(fields, keys, hasCr) {
+      const [, merchant = '', , product, eventType] = fields;
+      if (merchants.size < MAX_REMEMBERED) addValue(merchants, merchant, keys.merchantKey);
+      if (kinds.size < MAX_REMEMBERED) addValue(kinds, `${product},${eventType}`, keys.kindKey);
+      if (contexts.size < MAX_REMEMBERED) {
+        const context = fields.slice(REQUIRED_COLUMNS.indexOf('status')).join(',');
+        addValue(contexts, hasCr && isInOrder ? `${context}\r` : context, keys.contextKey);
+      }
+    },
   };
+}
+
+const MIN_US = -5_364_662_400_000_000n; // 1800-01-01
+const MAX_US = 7_258_118_400_000_000n; // 2200-01-01
+
+/** Copies the required fields of a record without quotes in their usual order, or returns false. */
+function arrange(to: Memory, bytes: Buffer, start: number, end: number, header: Header): boolean {
+  if (to.bytes.length < end - start + PADDING_BYTES) to.bytes = Buffer.alloc(2 * (end - start) + PADDING_BYTES);
+  const commas = [start - 1];
+  for (let at = start; at < end; at += 1) if (bytes[at] === COMMA) commas.push(at);
+  commas.push(end);
+  if (commas.length !== header.fieldCount + 1) return false;
+  let length = 0;
+  for (const position of header.positions) {
+    length += bytes.copy(to.bytes, length, (commas[position] as number) + 1, commas[position + 1]);
+    to.bytes[length++] = COMMA;
+  }
+  to.bytes[length - 1] = LF;
+  to.bytes[length] = 0;
+  to.length = length;
+  return true;
 }
 
 /** A whole double as a big-endian int64; floor keeps two's complement right for negative ones. */
@@ -178,52 +223,40 @@ function setInt64(view: DataView, at: number, value: number): void {
   view.setUint32(at + 4, value - high * TWO_32);
 }
 
-/** The number that `count` digits spell, or NaN. */
-function digits(window: Buffer, start: number, count: number): number {
-  let value = 0;
-  for (let at = start; at < start + count; at += 1) {
-    const digit = (window[at] as number) - ZERO;
-    if (digit < 0 || digit > 9) return Number.NaN;
-    value = value * 10 + digit;
-  }
-  return value;
+/** The number that two digits spell, or 100. */
+function twoDigits(bytes: Buffer, at: number): number {
+  const tens = (bytes[at] as number) - ZERO;
+  const ones = (bytes[at + 1] as number) - ZERO;
+  return tens >= 0 && tens <= 9 && ones >= 0 && ones <= 9 ? tens * 10 + ones : 100;
 }
-
-/** `[-]digits[.d[d]]` as kobo; NaN for any other form. */
-function koboOf(window: Buffer, start: number, end: number): number {
-  const isNegative = window[start] === MINUS;
-  let at = isNegative ? start + 1 : start;
-  const first = at;
-  let value = 0;
-  while (at < end && window[at] !== POINT) {
-    const digit = (window[at] as number) - ZERO;
-    if (digit < 0 || digit > 9) return BAD_AMOUNT;
-    value = value * 10 + digit;
-    at += 1;
-  }
-  if (at === first || at - first > MAX_NAIRA_DIGITS) return BAD_AMOUNT;
-  value *= 100;
-  if (at < end) {
-    const decimals = end - at - 1;
-    if (decimals !== 1 && decimals !== 2) return BAD_AMOUNT;
-    const fraction = digits(window, at + 1, decimals);
-    value += decimals === 1 ? fraction * 10 : fraction;
-  }
-  return isNegative ? -value : value;
-}
-
-const DASHES = [8, 13, 18, 23] as const;
 
 /** False where it is no UUID; the bytes written by then are overwritten by the next row. */
-function writeUuid(bytes: Buffer, at: number, window: Buffer, start: number): boolean {
-  for (const dash of DASHES) if (window[start + dash] !== MINUS) return false;
-  let to = at;
-  for (let from = start; from < start + UUID_BYTES; from += 2) {
-    if (from === start + 8 || from === start + 13 || from === start + 18 || from === start + 23) from += 1;
-    const high = HEX[window[from] as number] as number;
-    const low = HEX[window[from + 1] as number] as number;
-    if ((high | low) > 15) return false;
-    bytes[to++] = (high << 4) | low;
+function writeUuid(to: Buffer, at: number, bytes: Buffer, start: number): boolean {
+  if (
+    bytes[start + 8] !== MINUS ||
+    bytes[start + 13] !== MINUS ||
+    bytes[start + 18] !== MINUS ||
+    bytes[start + 23] !== MINUS
+  ) {
+    return false;
   }
-  return true;
+  const bad =
+    writeHex(to, at, bytes, start, 4) |
+    writeHex(to, at + 4, bytes, start + 9, 2) |
+    writeHex(to, at + 6, bytes, start + 14, 2) |
+    writeHex(to, at + 8, bytes, start + 19, 2) |
+    writeHex(to, at + 10, bytes, start + 24, 6);
+  return bad < 16;
+}
+
+/** Writes `count` bytes of twice as many hex digits, and returns 16 or more where one was none. */
+function writeHex(to: Buffer, at: number, bytes: Buffer, start: number, count: number): number {
+  let bad = 0;
+  for (let n = 0; n < count; n += 1) {
+    const high = HEX[bytes[start + 2 * n] as number] as number;
+    const low = HEX[bytes[start + 2 * n + 1] as number] as number;
+    bad |= high | low;
+    to[at + n] = (high << 4) | low;
+  }
+  return bad;
 }

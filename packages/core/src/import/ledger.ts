@@ -1,5 +1,6 @@
 import { lstat } from 'node:fs/promises';
-import { and, eq, sql } from 'drizzle-orm';
+import { basename } from 'node:path';
+import { eq } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
 import { importRun, ledger } from '../db/schema.ts';
@@ -7,15 +8,34 @@ import { errorCode, MoniepointError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import type { SourceFile } from './discover.ts';
 import type { Counts } from './progress.ts';
-import { type Content, type FileStamp, hashFile } from './read.ts';
+import { type Content, hashFile } from './read.ts';
 
-type LoadedFile = {
+/** A file in the ledger, as it was when it was loaded. */
+export type LoadedFile = {
   readonly fileId: number;
   readonly path: string;
   readonly sizeBytes: number;
   readonly mtimeNs: bigint | null;
   readonly sha256: Buffer | null;
+  /** Events that it added. */
+  readonly accepted: number;
 };
+
+/** All loaded files by path. */
+export async function readLoadedFiles(client: pg.Client): Promise<Map<string, LoadedFile>> {
+  const rows = await drizzle(client)
+    .select({
+      fileId: ledger.fileId,
+      path: ledger.path,
+      sizeBytes: ledger.sizeBytes,
+      mtimeNs: ledger.mtimeNs,
+      sha256: ledger.sha256,
+      accepted: ledger.accepted,
+    })
+    .from(ledger)
+    .where(eq(ledger.status, 'loaded'));
+  return new Map(rows.map((row) => [row.path, row]));
+}
 
 /** What to do with a file: load it, leave it, or read it again to show that nothing of it is new. */
 export type Decision = 'load' | 'unchanged' | 'reread';
@@ -26,20 +46,21 @@ export type Decision = 'load' | 'unchanged' | 'reread';
  * The identity of a file is its path. A file whose content is known under a path where nothing lies any more was moved:
  * the ledger follows it.
  *
+ * @param loadedFiles kept true to what the ledger says
  * @param isForced reads unchanged files too
- * @throws MoniepointError `failed` when the content of a loaded file changed
+ * @throws MoniepointError `failed` when the content of a loaded file changed, or when it cannot be read
  */
 export async function decideOn(
   client: pg.Client,
   file: SourceFile,
-  stamp: FileStamp,
+  loadedFiles: Map<string, LoadedFile>,
   isForced: boolean,
   isDryRun: boolean,
 ): Promise<Decision> {
-  const loaded = await findLoaded(client, file);
+  const loaded = loadedFiles.get(file.path);
   const decision = isForced ? 'reread' : 'unchanged';
-  if (loaded?.sizeBytes === stamp.sizeBytes && loaded.mtimeNs === stamp.mtimeNs) return decision;
-  const candidates = loaded === null ? await findGone(client, file, stamp) : [loaded];
+  if (loaded?.sizeBytes === file.sizeBytes && loaded.mtimeNs === file.mtimeNs) return decision;
+  const candidates = loaded === undefined ? await findGone(file, loadedFiles) : [loaded];
   if (candidates.length === 0) return 'load';
 
   const { sha256, mtimeNs, sizeBytes } = await hashFile(file);
@@ -47,50 +68,27 @@ export async function decideOn(
   if (same !== undefined) {
     if (!isDryRun) {
       await drizzle(client).update(ledger).set({ path: file.path, mtimeNs }).where(eq(ledger.fileId, same.fileId));
+      loadedFiles.delete(same.path);
+      loadedFiles.set(file.path, { ...same, path: file.path, mtimeNs });
     }
     return decision;
   }
-  if (loaded === null) return 'load';
+  if (loaded === undefined) return 'load';
   throw new MoniepointError(
     'failed',
     `${file.path}: its content changed since it was loaded (${loaded.sizeBytes} bytes then, ${sizeBytes} now). Nothing of the new version was loaded and the old one stays; superseding a loaded file is not supported yet. Restore the file, or deliver the correction under a new name.`,
   );
 }
 
-const LOADED_COLUMNS = {
-  fileId: ledger.fileId,
-  path: ledger.path,
-  sizeBytes: ledger.sizeBytes,
-  mtimeNs: ledger.mtimeNs,
-  sha256: ledger.sha256,
-};
-
-async function findLoaded(client: pg.Client, file: SourceFile): Promise<LoadedFile | null> {
-  const [row] = await drizzle(client)
-    .select(LOADED_COLUMNS)
-    .from(ledger)
-    .where(and(eq(ledger.status, 'loaded'), eq(ledger.path, file.path)));
-  return row ?? null;
-}
-
 /** Loaded files of this name and size under paths where nothing lies any more. */
-async function findGone(client: pg.Client, file: SourceFile, stamp: FileStamp): Promise<LoadedFile[]> {
-  const candidates = await drizzle(client)
-    .select(LOADED_COLUMNS)
-    .from(ledger)
-    .where(
-      and(
-        eq(ledger.status, 'loaded'),
-        eq(ledger.sizeBytes, stamp.sizeBytes),
-        sql`${ledger.path} LIKE '%/' || ${likeLiteral(file.name)}`,
-      ),
-    );
+async function findGone(file: SourceFile, loadedFiles: Map<string, LoadedFile>): Promise<LoadedFile[]> {
   const gone: LoadedFile[] = [];
-  for (const candidate of candidates) if (await isGone(candidate.path)) gone.push(candidate);
+  for (const loaded of loadedFiles.values()) {
+    const isAlike = loaded.sizeBytes === file.sizeBytes && basename(loaded.path) === file.name;
+    if (isAlike && (await isGone(loaded.path))) gone.push(loaded);
+  }
   return gone;
 }
-
-const likeLiteral = (text: string) => text.replace(/[\\%_]/g, '\\$&');
 
 async function isGone(path: string): Promise<boolean> {
   try {
@@ -118,12 +116,13 @@ export async function finishRun(
   await drizzle(client).update(importRun).set({ finishedAt: new Date(), outcome }).where(eq(importRun.runId, runId));
 }
 
-/** The id of the next file version: given out once, also when the load is rolled back. */
-export async function nextFileId(client: pg.Client): Promise<number> {
-  const { rows } = await client.query<{ id: string }>(
-    `SELECT nextval(pg_get_serial_sequence('ledger', 'file_id')) AS id`,
+/** Ids for the next file versions: given out once, also when the load is rolled back. */
+export async function nextFileIds(client: pg.Client, count: number): Promise<number[]> {
+  const { rows } = await client.query<{ id: number }>(
+    `SELECT nextval(pg_get_serial_sequence('ledger', 'file_id'))::int AS id FROM generate_series(1, $1)`,
+    [count],
   );
-  return Number(rows[0]?.id);
+  return rows.map(({ id }) => id);
 }
 
 /** One line of the ledger. */
@@ -132,7 +131,6 @@ export type LedgerEntry = {
   readonly runId: number;
   readonly status: 'loaded' | 'failed';
   readonly file: SourceFile;
-  readonly stamp: FileStamp | null;
   /** Null where the file was not read to its end. */
   readonly content: Content | null;
   readonly counts: Counts;
@@ -140,31 +138,34 @@ export type LedgerEntry = {
   readonly startedAt: Date;
 };
 
-/** Writes the line of a loaded file, in its own transaction's commit, or of a failed attempt. */
-export async function record(client: pg.Client, entry: LedgerEntry): Promise<void> {
-  const { counts, stamp } = entry;
-  await drizzle(client)
-    .insert(ledger)
-    .overridingSystemValue()
-    .values({
-      fileId: entry.fileId,
-      runId: entry.runId,
-      status: entry.status,
-      path: entry.file.path,
-      sizeBytes: stamp?.sizeBytes ?? 0,
-      mtimeNs: entry.content?.mtimeNs ?? null,
-      sha256: entry.content?.sha256 ?? null,
-      rowsRead: counts.read,
-      accepted: counts.accepted,
-      duplicate: counts.duplicate,
-      conflict: counts.conflict,
-      rejected: counts.rejected,
-      coerced: counts.coerced,
-      rejectedByReason: counts.rejectedByReason,
-      coercedByColumn: counts.coercedByColumn,
-      error: entry.error,
-      startedAt: entry.startedAt,
-      finishedAt: new Date(),
-      programVersion: VERSION,
-    });
+/** Writes the lines of loaded files, in the transaction that loads them, or of failed attempts. */
+export async function record(client: pg.Client, entries: readonly LedgerEntry[]): Promise<void> {
+  const finishedAt = new Date();
+  for (let first = 0; first < entries.length; first += ROWS_PER_INSERT) {
+    const rows = entries.slice(first, first + ROWS_PER_INSERT).map((entry) => rowOf(entry, finishedAt));
+    await drizzle(client).insert(ledger).overridingSystemValue().values(rows);
+  }
+}
+
+/** A statement takes at most 65,535 values. */
+const ROWS_PER_INSERT = 1000;
+
+function rowOf({ counts, file, content, ...entry }: LedgerEntry, finishedAt: Date): typeof ledger.$inferInsert {
+  return {
+    ...entry,
+    path: file.path,
+    sizeBytes: content?.sizeBytes ?? file.sizeBytes,
+    mtimeNs: content?.mtimeNs ?? null,
+    sha256: content === null ? null : Buffer.from(content.sha256),
+    rowsRead: counts.read,
+    accepted: counts.accepted,
+    duplicate: counts.duplicate,
+    conflict: counts.conflict,
+    rejected: counts.rejected,
+    coerced: counts.coerced,
+    rejectedByReason: counts.rejectedByReason,
+    coercedByColumn: counts.coercedByColumn,
+    finishedAt,
+    programVersion: VERSION,
+  };
 }

@@ -1,133 +1,150 @@
 import type pg from 'pg';
 import { MoniepointError } from '../errors.ts';
-import { type Dictionaries, keysOf, saveDictionaries } from './codes.ts';
+import { type Admission, admit } from './admit.ts';
+import { addTexts } from './codes.ts';
 import { copyInto } from './copy.ts';
 import type { SourceFile } from './discover.ts';
-import { createRowBuffer, encodeRow, takeRows } from './encode.ts';
-import { createFastLane } from './fast-lane.ts';
+import { takeCandidates } from './encode.ts';
+import type { Lanes } from './lanes.ts';
 import { type Counts, listCounts, noCounts, type Report } from './progress.ts';
-import type { Content, Reading } from './read.ts';
-import { addCoercion, addReject, createRejectBuffer, storeRejects } from './rejects.ts';
-import { addToRollups } from './rollup.ts';
-import { createScanner, type RowSink } from './scan.ts';
-import { STAGING_COPY, settle } from './settle.ts';
+import type { Content } from './read.ts';
+import { type Rejects, storeRejects } from './rejects.ts';
+import { CANDIDATE_COPY, EVENT_COPY } from './settle.ts';
 
-/** Rejected rows are stored when this much waits, which interrupts the COPY. */
-const MAX_WAITING_REJECT_BYTES = 4 * 1024 * 1024;
+/** Candidates and rejects wait in memory until they grow beyond this: storing them interrupts the COPY into `event`. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 const PROGRESS_INTERVAL_MS = 100;
 
-/** Limits of a file, after which it is rolled back. */
+/** Limits of a file, beyond which nothing of it is kept. */
 export type Thresholds = { readonly maxRejects: number | undefined; readonly maxRejectRate: number | undefined };
 
-/**
- * Loads one file inside the caller's transaction: its events, duplicates, rejects and rollups.
- *
- * @returns what it held, and how to know its content again
- * @throws MoniepointError `failed` for a file that cannot be loaded, `incomplete` past a threshold, `interrupted`
- */
-export async function loadFile(
+/** What becomes of the rows of a batch inside its transaction. */
+export type Loader = {
+  readonly load: (file: SourceFile, fileId: number) => Promise<Loaded>;
+  /** Takes a file out again of which a part was loaded. */
+  readonly takeOut: (fileId: number) => Promise<void>;
+  /** Stores what waits, after which the session is free for other statements. */
+  readonly flush: () => Promise<void>;
+  /** Breaks off what is under way. The transaction has failed after this. */
+  readonly abort: () => Promise<void>;
+};
+
+/** A file of which every row is stored, or waits to be. */
+export type Loaded = {
+  readonly fileId: number;
+  /** `accepted` holds all rows that were not rejected, until they are settled. */
+  readonly counts: Counts;
+  readonly content: Content;
+  readonly startedAt: Date;
+};
+
+export function createLoader(
   client: pg.Client,
-  file: SourceFile,
-  reading: Reading,
-  fileId: number,
-  dictionaries: Dictionaries,
-  options: { readonly strict: boolean } & Thresholds,
+  lanes: Lanes,
+  admission: Admission,
+  thresholds: Thresholds,
   report: Report,
   signal: AbortSignal,
-): Promise<{ counts: Counts; content: Content }> {
-  const counts = noCounts();
-  const rejects = createRejectBuffer();
-  const rows = createRowBuffer(fileId);
+): Loader {
+  const events = copyInto(client, EVENT_COPY);
+  const candidates = copyInto(client, CANDIDATE_COPY);
+  let rejects: { fileId: number; part: Rejects }[] = [];
+  let rejectBytes = 0;
 
-  const sink: RowSink = {
-    openLane: (header) => createFastLane(header, dictionaries, rows),
-    fastRow() {
-      counts.read += 1;
-      counts.accepted += 1; // until settle finds the duplicates
-    },
-    row(activity, line) {
-      encodeRow(rows, activity, keysOf(dictionaries, activity), line);
-      counts.read += 1;
-      counts.accepted += 1;
-    },
-    reject(reason, record, line) {
-      addReject(rejects, reason, record, line);
-      counts.read += 1;
-      counts.rejected += 1;
-      counts.rejectedByReason[reason] = (counts.rejectedByReason[reason] ?? 0) + 1;
-    },
-    coercion(column, original, line) {
-      addCoercion(rejects, column, original, line);
-      counts.coerced += 1;
-      counts.coercedByColumn[column] = (counts.coercedByColumn[column] ?? 0) + 1;
-    },
-    unknownColumns(names) {
-      report({
-        type: 'warning',
-        message: `${file.name}: unknown columns are ignored: ${listSome(names)}`,
-      });
-    },
-  };
+  async function storeCandidates(): Promise<void> {
+    if (admission.candidates.length === 0) return;
+    await events.pause();
+    await candidates.write(takeCandidates(admission.candidates));
+  }
 
-  const copy = copyInto(client, STAGING_COPY);
-  const flush = async (isLast: boolean) => {
-    for (const buffer of takeRows(rows, isLast)) await copy.write(buffer);
-    if (rejects.waitingBytes > MAX_WAITING_REJECT_BYTES) {
-      await copy.pause();
-      await storeRejects(client, fileId, rejects);
-    }
-  };
+  async function flush(): Promise<void> {
+    await storeCandidates();
+    await events.pause();
+    await candidates.pause();
+    await storeRejects(client, rejects);
+    rejects = [];
+    rejectBytes = 0;
+  }
 
-  try {
-    const scan = createScanner(file.path, options.strict, sink);
+  /** @throws MoniepointError `failed` for a file that cannot be loaded, `incomplete` past a threshold, `interrupted` */
+  async function load(file: SourceFile, fileId: number): Promise<Loaded> {
+    const startedAt = new Date();
+    const counts = noCounts();
+    let content: Content | null = null;
     let lastProgress = 0;
-    for await (const chunk of reading.chunks) {
+    const refuseAborted = () => {
       if (signal.aborted)
         throw new MoniepointError('interrupted', `${file.path}: interrupted; nothing of it was kept.`);
-      scan(chunk, false);
-      await flush(false);
+    };
+    refuseAborted();
+    report({ type: 'file_started', name: file.name, path: file.path, sizeBytes: file.sizeBytes });
+    const { keys, blocks, release } = lanes.read(file);
+    for await (const block of blocks) {
+      refuseAborted();
+      addTexts(keys, block.texts);
+      for (const message of block.warnings) report({ type: 'warning', message });
+      for (const rows of block.rows) {
+        counts.accepted += rows.count;
+        const fresh = admit(admission, rows, fileId, keys);
+        if (fresh.length > 0) {
+          await candidates.pause();
+          if (await events.write(fresh)) release(rows);
+        } else {
+          release(rows);
+        }
+        if (admission.bulk === null || admission.candidates.length > MAX_WAITING_BYTES) await storeCandidates();
+      }
+      addRejects(counts, block.rejects);
+      rejects.push({ fileId, part: block.rejects });
+      rejectBytes += block.rejects.bytes;
+      if (rejectBytes > MAX_WAITING_BYTES) await flush();
+      content = block.content;
       if (Date.now() - lastProgress >= PROGRESS_INTERVAL_MS) {
         lastProgress = Date.now();
-        report({
-          type: 'file_progress',
-          bytesRead: reading.bytesRead(),
-          rowsRead: counts.read,
-          rejected: counts.rejected,
-        });
+        const { read, rejected } = counts;
+        report({ type: 'file_progress', bytesRead: block.bytesRead, rowsRead: read, rejected });
       }
     }
-    scan(Buffer.alloc(0), true);
-    await flush(true);
-    await copy.pause();
-  } catch (error) {
-    await copy.abort();
-    throw error;
+    refuseAborted();
+    refusePastThresholds(file, counts, thresholds);
+    return { fileId, counts, content: content as unknown as Content, startedAt }; // the last block always has it
   }
-  const content = await reading.finish();
-  refusePastThresholds(file, counts, options);
 
-  report({ type: 'file_settling', rowsRead: counts.read });
-  await storeRejects(client, fileId, rejects);
-  await saveDictionaries(client, dictionaries);
-  Object.assign(counts, await settle(client, fileId, counts.accepted));
-  await addToRollups(client, fileId);
-  return { counts, content };
+  return {
+    load,
+    flush,
+    async takeOut(fileId) {
+      await flush();
+      for (const table of ['event', 'candidate', 'reject', 'coercion'])
+        await client.query(`DELETE FROM ${table} WHERE file_id = $1`, [fileId]);
+    },
+    async abort() {
+      await events.abort();
+      await candidates.abort();
+    },
+  };
+}
+
+function addRejects(counts: Counts, part: Rejects): void {
+  for (const [reason, count] of Object.entries(part.rejectedByReason) as [keyof Counts['rejectedByReason'], number][]) {
+    counts.rejectedByReason[reason] = (counts.rejectedByReason[reason] ?? 0) + count;
+    counts.rejected += count;
+  }
+  for (const [column, count] of Object.entries(part.coercedByColumn) as [keyof Counts['coercedByColumn'], number][]) {
+    counts.coercedByColumn[column] = (counts.coercedByColumn[column] ?? 0) + count;
+    counts.coerced += count;
+  }
+  counts.read = counts.accepted + counts.rejected;
 }
 
 function refusePastThresholds(file: SourceFile, counts: Counts, { maxRejects, maxRejectRate }: Thresholds): void {
   const { read, rejected } = counts;
   const found = `${file.path}: ${rejected} of ${read} rows rejected (${listCounts(counts.rejectedByReason)})`;
-  const advice = 'The file was rolled back; correct its rows, or raise the limit.';
+  const advice = 'Nothing of the file was kept; correct its rows, or raise the limit.';
   if (maxRejects !== undefined && rejected > maxRejects) {
     throw new MoniepointError('incomplete', `${found}, more than --max-rejects ${maxRejects}. ${advice}`);
   }
   if (maxRejectRate !== undefined && rejected / read > maxRejectRate) {
     throw new MoniepointError('incomplete', `${found}, more than --max-reject-rate ${maxRejectRate}. ${advice}`);
   }
-}
-
-/** The first few as quoted names, and how many more there are. */
-function listSome(names: readonly string[]): string {
-  const shown = names.slice(0, 10).map((name) => JSON.stringify(name.length > 64 ? `${name.slice(0, 64)}…` : name));
-  return `${shown.join(', ')}${names.length > shown.length ? ` and ${names.length - shown.length} more` : ''}`;
 }

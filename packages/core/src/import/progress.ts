@@ -83,8 +83,8 @@ export type ImportEvent =
   | { readonly type: 'waiting'; readonly holder: string }
   | { readonly type: 'file_started'; readonly name: string; readonly path: string; readonly sizeBytes: number }
   | { readonly type: 'file_progress'; readonly bytesRead: number; readonly rowsRead: number; readonly rejected: number }
-  /** Reading is over, and the database settles what was read. */
-  | { readonly type: 'file_settling'; readonly rowsRead: number }
+  /** Reading is over, and the database settles, indexes and publishes what was read. */
+  | { readonly type: 'settling'; readonly files: number; readonly rowsRead: number }
   | { readonly type: 'file_finished'; readonly result: FileResult }
   | { readonly type: 'warning'; readonly message: string };
 

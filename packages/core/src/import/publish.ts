@@ -2,8 +2,7 @@ import type pg from 'pg';
 import { PRODUCTS } from '../activity.ts';
 import { type Answers, failureRates, formatNaira } from '../metrics.ts';
 import { SNAPSHOT_CHANNEL } from '../snapshot.ts';
-
-const productName = (code: number) => PRODUCTS[code - 1] as string;
+import { PRODUCT_COLUMNS, STAGE_COLUMNS } from './rollup.ts';
 
 /**
  * Computes the five answers from the rollups and publishes them under the next data version. Run it in the transaction
@@ -41,33 +40,38 @@ async function computeAnswers(client: pg.Client): Promise<Answers> {
       GROUP BY 1
       ORDER BY 1`,
   );
-  const products = await client.query<{ product: number; merchants: string }>(
-    `SELECT product, count(*) AS merchants FROM merchant_product WHERE event_count > 0 GROUP BY product`,
+  const { rows: totals } = await client.query<Record<string, string>>(
+    `SELECT ${[...PRODUCT_COLUMNS, ...STAGE_COLUMNS].map((column) => `count(*) FILTER (WHERE ${column} > 0) AS ${column}`).join(', ')}
+       FROM merchant_total`,
   );
-  const stages = await client.query<{ stage: number; merchants: string }>(
-    `SELECT stage, count(*) AS merchants FROM merchant_kyc_stage WHERE success_count > 0 GROUP BY stage`,
-  );
-  const statuses = await client.query<{ product: number; succeeded: string; failed: string }>(
+  const merchantsWith = (column: string) => Number(totals[0]?.[column]);
+  const statuses = await client.query<{ product: string; succeeded: string; failed: string }>(
     `SELECT product,
-            coalesce(sum(event_count) FILTER (WHERE status = 1), 0) AS succeeded,
-            coalesce(sum(event_count) FILTER (WHERE status = 2), 0) AS failed
+            coalesce(sum(event_count) FILTER (WHERE status = 'SUCCESS'), 0) AS succeeded,
+            coalesce(sum(event_count) FILTER (WHERE status = 'FAILED'), 0) AS failed
        FROM product_status
       GROUP BY product`,
   );
 
-  const stage = (code: number) => Number(stages.rows.find((row) => row.stage === code)?.merchants ?? 0);
   const [first] = top.rows;
   return {
     topMerchant:
       first === undefined ? null : { merchantId: first.merchant_id, totalVolume: formatNaira(BigInt(first.kobo)) },
     monthlyActiveMerchants: months.rows.map(({ month, merchants }) => ({ month, merchants: Number(merchants) })),
-    productAdoption: products.rows
-      .map(({ product, merchants }) => ({ product: productName(product), merchants: Number(merchants) }))
+    productAdoption: PRODUCTS.map((product, index) => ({
+      product,
+      merchants: merchantsWith(PRODUCT_COLUMNS[index] as string),
+    }))
+      .filter(({ merchants }) => merchants > 0)
       .sort((a, b) => b.merchants - a.merchants || (a.product < b.product ? -1 : 1)),
-    kycFunnel: { documentsSubmitted: stage(1), verificationsCompleted: stage(2), tierUpgrades: stage(3) },
+    kycFunnel: {
+      documentsSubmitted: merchantsWith('documents_submitted'),
+      verificationsCompleted: merchantsWith('verifications_completed'),
+      tierUpgrades: merchantsWith('tier_upgrades'),
+    },
     failureRates: failureRates(
       statuses.rows.map(({ product, succeeded, failed }) => ({
-        product: productName(product),
+        product,
         succeeded: BigInt(succeeded),
         failed: BigInt(failed),
       })),

@@ -6,11 +6,10 @@ import { describeError, errorCode, MoniepointError } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 
 /** What tells one version of a file from another without reading it. */
-export type FileStamp = { readonly sizeBytes: number; readonly mtimeNs: bigint };
+type FileStamp = { readonly sizeBytes: number; readonly mtimeNs: bigint };
 
 /** One pass over a file. */
 export type Reading = {
-  readonly stamp: FileStamp;
   /** The content in pieces, unpacked where the file is gzip. A piece is only valid until the next one is asked for. */
   readonly chunks: AsyncIterable<Buffer>;
   /** Bytes read from disk so far: the measure of progress, also for a packed file. */
@@ -26,7 +25,7 @@ export type Reading = {
 };
 
 /** What tells one version of a file's content from another. */
-export type Content = { readonly sha256: Buffer; readonly mtimeNs: bigint | null };
+export type Content = { readonly sha256: Buffer; readonly sizeBytes: number; readonly mtimeNs: bigint | null };
 
 const CHUNK_BYTES = 256 * 1024;
 /** File systems stamp in ticks of some ms: within the last one, a second write could leave the same time. */
@@ -56,7 +55,6 @@ export async function openFile(file: SourceFile): Promise<Reading> {
     const progress = { bytes: 0 };
     const raw = rawChunks(handle, file, hash, progress);
     return {
-      stamp,
       chunks: file.name.endsWith('.gz') ? unpacked(raw, file) : raw,
       bytesRead: () => progress.bytes,
       finish: async () => {
@@ -68,7 +66,7 @@ export async function openFile(file: SourceFile): Promise<Reading> {
           );
         }
         const isFresh = BigInt(Date.now()) * 1_000_000n - now.mtimeNs < MTIME_TICK_NS;
-        return { sha256: hash.digest(), mtimeNs: isFresh ? null : now.mtimeNs };
+        return { sha256: hash.digest(), sizeBytes: stamp.sizeBytes, mtimeNs: isFresh ? null : now.mtimeNs };
       },
       close: () => handle.close(),
     };
@@ -90,11 +88,11 @@ async function stampOf(handle: FileHandle, file: SourceFile): Promise<FileStamp>
 }
 
 /** Reads the whole file for its hash alone. */
-export async function hashFile(file: SourceFile): Promise<Content & { readonly sizeBytes: number }> {
+export async function hashFile(file: SourceFile): Promise<Content> {
   const reading = await openFile(file);
   try {
     for await (const _ of reading.chunks);
-    return { ...(await reading.finish()), sizeBytes: reading.stamp.sizeBytes };
+    return await reading.finish();
   } finally {
     await reading.close();
   }
@@ -106,20 +104,32 @@ async function* rawChunks(
   hash: ReturnType<typeof createHash>,
   progress: { bytes: number },
 ): AsyncGenerator<Buffer> {
-  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
-  for (;;) {
-    const { bytesRead } = await handle.read(buffer, 0, CHUNK_BYTES, null).catch((error: unknown) => {
-      throw new MoniepointError(
-        'failed',
-        `${file.path}: cannot be read beyond byte ${progress.bytes}: ${describeError(error)}. Nothing of it was kept; repair that and run again.`,
-        error,
-      );
-    });
-    if (bytesRead === 0) return;
-    const chunk = buffer.subarray(0, bytesRead);
-    hash.update(chunk);
-    progress.bytes += bytesRead;
-    yield chunk;
+  // Two buffers: while one is worked on, the other is read.
+  const buffers = [Buffer.allocUnsafe(CHUNK_BYTES), Buffer.allocUnsafe(CHUNK_BYTES)];
+  const readInto = (which: number) => {
+    const reading = handle.read(buffers[which] as Buffer, 0, CHUNK_BYTES, null);
+    reading.catch(() => {}); // told when it is this chunk's turn
+    return reading;
+  };
+  let next = readInto(0);
+  try {
+    for (let which = 0; ; which = 1 - which) {
+      const { bytesRead } = await next.catch((error: unknown) => {
+        throw new MoniepointError(
+          'failed',
+          `${file.path}: cannot be read beyond byte ${progress.bytes}: ${describeError(error)}. Nothing of it was kept; repair that and run again.`,
+          error,
+        );
+      });
+      if (bytesRead === 0) return;
+      next = readInto(1 - which);
+      const chunk = (buffers[which] as Buffer).subarray(0, bytesRead);
+      hash.update(chunk);
+      progress.bytes += bytesRead;
+      yield chunk;
+    }
+  } finally {
+    await next.catch(() => {}); // a reader that stops early leaves no read behind
   }
 }
 

@@ -5,64 +5,93 @@ import { isText } from './parse.ts';
 /** Rows stored per file and table; the counts go on beyond it (CONTRACT.md section 2). */
 export const MAX_STORED_PER_FILE = 10_000;
 
-/** Records on their way into the reject and coercion tables. */
-export type RejectBuffer = {
-  rejects: { line: number; reason: RejectReason; text: string | null; bytes: Buffer | null }[];
-  coercions: { line: number; column: CoercedColumn; original: string }[];
-  /** Taken for this file, stored ones included. */
-  rejectCount: number;
-  coercionCount: number;
-  /** Size of what waits: the caller stores it before it grows large. */
-  waitingBytes: number;
+type Reject = {
+  readonly line: number;
+  readonly reason: RejectReason;
+  readonly text: string | null;
+  readonly bytes: Uint8Array | null;
+};
+type Coercion = { readonly line: number; readonly column: CoercedColumn; readonly original: string };
+
+/** Rejected records and repaired values of a part of a file: counts of all of them, and those to be stored. */
+export type Rejects = {
+  readonly rejects: Reject[];
+  readonly coercions: Coercion[];
+  readonly rejectedByReason: Partial<Record<RejectReason, number>>;
+  readonly coercedByColumn: Partial<Record<CoercedColumn, number>>;
+  /** How many more of the file may be stored. */
+  rejectsLeft: number;
+  coercionsLeft: number;
+  /** Size of what is to be stored. */
+  bytes: number;
 };
 
-export function createRejectBuffer(): RejectBuffer {
-  return { rejects: [], coercions: [], rejectCount: 0, coercionCount: 0, waitingBytes: 0 };
+/** @param before the same file's part before this one */
+export function createRejects(before?: Rejects): Rejects {
+  return {
+    rejects: [],
+    coercions: [],
+    rejectedByReason: {},
+    coercedByColumn: {},
+    rejectsLeft: before?.rejectsLeft ?? MAX_STORED_PER_FILE,
+    coercionsLeft: before?.coercionsLeft ?? MAX_STORED_PER_FILE,
+    bytes: 0,
+  };
 }
 
 /** @param record the raw bytes, which are copied */
-export function addReject(buffer: RejectBuffer, reason: RejectReason, record: Buffer, line: number): void {
-  if (buffer.rejectCount++ >= MAX_STORED_PER_FILE) return;
+export function addReject(part: Rejects, reason: RejectReason, record: Buffer, line: number): void {
+  part.rejectedByReason[reason] = (part.rejectedByReason[reason] ?? 0) + 1;
+  if (part.rejectsLeft === 0) return;
+  part.rejectsLeft -= 1;
   const isReadable = isText(record);
-  buffer.rejects.push({
+  part.rejects.push({
     line,
     reason,
     text: isReadable ? record.toString() : null,
     bytes: isReadable ? null : Buffer.from(record),
   });
-  buffer.waitingBytes += record.length;
+  part.bytes += record.length;
 }
 
-export function addCoercion(buffer: RejectBuffer, column: CoercedColumn, original: string, line: number): void {
-  if (buffer.coercionCount++ >= MAX_STORED_PER_FILE) return;
-  buffer.coercions.push({ line, column, original });
-  buffer.waitingBytes += original.length;
+export function addCoercion(part: Rejects, column: CoercedColumn, original: string, line: number): void {
+  part.coercedByColumn[column] = (part.coercedByColumn[column] ?? 0) + 1;
+  if (part.coercionsLeft === 0) return;
+  part.coercionsLeft -= 1;
+  part.coercions.push({ line, column, original });
+  part.bytes += original.length;
 }
 
-/** Inserts what waits and empties the buffer. */
-export async function storeRejects(client: pg.Client, fileId: number, buffer: RejectBuffer): Promise<void> {
-  const { rejects, coercions } = buffer;
+/** Inserts what is to be stored of these parts. */
+export async function storeRejects(
+  client: pg.Client,
+  parts: readonly { readonly fileId: number; readonly part: Rejects }[],
+): Promise<void> {
+  const rejects = parts.flatMap(({ fileId, part }) => part.rejects.map((one) => ({ ...one, fileId })));
   if (rejects.length > 0) {
     await client.query(
       `INSERT INTO reject (file_id, line, reason, raw_text, raw_bytes)
-       SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bytea[])`,
+       SELECT * FROM unnest($1::int[], $2::bigint[], $3::text[], $4::text[], $5::bytea[])`,
       [
-        fileId,
+        rejects.map((r) => r.fileId),
         rejects.map((r) => r.line),
         rejects.map((r) => r.reason),
         rejects.map((r) => r.text),
-        rejects.map((r) => r.bytes),
+        rejects.map((r) => r.bytes && Buffer.from(r.bytes)), // from another thread it comes as a plain array
       ],
     );
   }
+  const coercions = parts.flatMap(({ fileId, part }) => part.coercions.map((one) => ({ ...one, fileId })));
   if (coercions.length > 0) {
     await client.query(
       `INSERT INTO coercion (file_id, line, column_name, raw_text)
-       SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[])`,
-      [fileId, coercions.map((c) => c.line), coercions.map((c) => c.column), coercions.map((c) => c.original)],
+       SELECT * FROM unnest($1::int[], $2::bigint[], $3::text[], $4::text[])`,
+      [
+        coercions.map((c) => c.fileId),
+        coercions.map((c) => c.line),
+        coercions.map((c) => c.column),
+        coercions.map((c) => c.original),
+      ],
     );
   }
-  buffer.rejects = [];
-  buffer.coercions = [];
-  buffer.waitingBytes = 0;
 }

@@ -3,15 +3,28 @@ import { cancelOnAbort, type Database, endSession, inTransaction, isConnectionLo
 import { migrate } from '../db/migrate.ts';
 import { describeError, MoniepointError } from '../errors.ts';
 import { readSnapshot } from '../snapshot.ts';
+import { importBatch, type Run, refuseFile, unchanged } from './batch.ts';
+import { planBulk } from './bulk.ts';
 import { loadDictionaries } from './codes.ts';
-import { discover } from './discover.ts';
-import { type FileOptions, importFile, type Run } from './file.ts';
-import { finishRun, startRun } from './ledger.ts';
+import { discover, type SourceFile } from './discover.ts';
+import { defaultJobs, openLanes } from './lanes.ts';
+import { decideOn, finishRun, readLoadedFiles, startRun } from './ledger.ts';
+import type { Thresholds } from './load.ts';
 import { takeImportLock } from './lock.ts';
 import { addCounts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
-import { createStaging } from './settle.ts';
+import { createCandidateTables } from './settle.ts';
 
-export type ImportOptions = FileOptions & { readonly lockWaitMs: number };
+export type ImportOptions = Thresholds & {
+  /** Turns each repair into a reject. */
+  readonly strict: boolean;
+  /** Reads everything, counts everything, keeps nothing. */
+  readonly isDryRun: boolean;
+  /** Reads unchanged files too. */
+  readonly isForced: boolean;
+  readonly lockWaitMs: number;
+  /** How many threads read files; undefined leaves it to the machine. */
+  readonly jobs: number | undefined;
+};
 
 /**
  * Imports files and directories: CONTRACT.md sections 1, 2 and 4. One file that fails does not stop the others.
@@ -42,17 +55,15 @@ export async function runImport(
       sizeBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
       ignored,
     });
-    await createStaging(client);
+    await client.query('SET random_page_cost = 1.1'); // ids are looked up by their index, which lies in memory or on an SSD
+    await createCandidateTables(client);
     const runId = options.isDryRun ? null : await startRun(client);
-    const run: Run = { client, runId, dictionaries: await loadDictionaries(client), options, report, signal };
+    const dictionaries = await loadDictionaries(client);
+    const run = { client, runId, dictionaries, thresholds: options, report, signal };
 
-    const results: FileResult[] = [];
+    let results: FileResult[] = [];
     const importAll = async () => {
-      for (const file of files) {
-        const result = await importFile(run, file);
-        results.push(result);
-        report({ type: 'file_finished', result });
-      }
+      results = await importFiles(run, files, options);
     };
     try {
       if (options.isDryRun) await inTransaction(client, importAll, undefined, false);
@@ -79,12 +90,71 @@ export async function runImport(
   }
 }
 
+/** One result a file, in the order of the files. */
+async function importFiles(
+  run: Omit<Run, 'lanes'>,
+  files: readonly SourceFile[],
+  options: ImportOptions,
+): Promise<FileResult[]> {
+  const { client, report } = run;
+  const results = new Map<SourceFile, FileResult>();
+  const finish = (file: SourceFile, result: FileResult) => {
+    results.set(file, result);
+    report({ type: 'file_finished', result });
+  };
+
+  const loadedFiles = await readLoadedFiles(client);
+  const toLoad: SourceFile[] = [];
+  const toReread: SourceFile[] = [];
+  for (const file of files) {
+    try {
+      const decision = await decideOn(client, file, loadedFiles, options.isForced, options.isDryRun);
+      if (decision === 'load') toLoad.push(file);
+      else if (decision === 'reread') toReread.push(file);
+      else finish(file, unchanged(file));
+    } catch (error) {
+      finish(file, await refuseFile(run, file, error));
+    }
+  }
+
+  const lanes = openLanes([...toLoad, ...toReread], options.strict, options.jobs ?? defaultJobs());
+  try {
+    let storedRows = sum(loadedFiles.values(), ({ accepted }) => accepted);
+    let mayBulk = true;
+    for (let first = 0; first < toLoad.length; ) {
+      const bulk = mayBulk ? planBulk(toLoad.slice(first), storedRows) : null;
+      const batch = bulk?.files ?? toLoad.slice(first, first + 1);
+      const done = await importBatch({ ...run, lanes }, batch, bulk?.rows ?? null, true);
+      if (done === null) {
+        mayBulk = false;
+        continue;
+      }
+      first += batch.length;
+      storedRows += sum(done, ({ counts }) => counts.accepted);
+      for (const [index, result] of done.entries()) finish(batch[index] as SourceFile, result);
+    }
+    for (const file of toReread) {
+      const [result] = (await importBatch({ ...run, lanes }, [file], null, false)) as [FileResult];
+      finish(file, result);
+    }
+  } finally {
+    await lanes.close();
+  }
+  return files.map((file) => results.get(file) as FileResult);
+}
+
+function sum<T>(values: Iterable<T>, of: (value: T) => number): number {
+  let total = 0;
+  for (const value of values) total += of(value);
+  return total;
+}
+
 /** What to tell when a run ends early, with what to do next. */
 function explain(error: unknown, client: pg.Client, database: Database, signal: AbortSignal): MoniepointError {
   if (signal.aborted) {
     return new MoniepointError(
       'interrupted',
-      'Interrupted. The open file was rolled back; what was committed before stays.',
+      'Interrupted. What was not committed was rolled back; what was committed before stays.',
       error,
     );
   }
@@ -93,12 +163,12 @@ function explain(error: unknown, client: pg.Client, database: Database, signal: 
   return isConnectionLost(client, error)
     ? new MoniepointError(
         'database',
-        `The connection to ${database.place} was lost: ${why}. The open file was rolled back; run again to complete the work.`,
+        `The connection to ${database.place} was lost: ${why}. What was not committed was rolled back; run again to complete the work.`,
         error,
       )
     : new MoniepointError(
         'failed',
-        `The import stopped: ${why}. The open file was rolled back and what was committed before stays; correct the cause and run again.`,
+        `The import stopped: ${why}. What was not committed was rolled back, and what was committed before stays; correct the cause and run again.`,
         error,
       );
 }

@@ -1,15 +1,45 @@
 import { type Activity, type CoercedColumn, judgeRow, REQUIRED_COLUMNS, type RejectReason } from '../activity.ts';
-import type { FastLane } from './fast-lane.ts';
+import { createRows, encodeRow, type RowKeys, type Rows } from './encode.ts';
+import { type FastLane, type Memory, NOT_TAKEN, PADDING_BYTES } from './fast-lane.ts';
 import { type Header, parseHeader, parseRecord } from './parse.ts';
 import { type CutState, cutRecords, type RecordKind } from './records.ts';
 
-/** Takes what a file holds, row by row. Buffers are only valid during the call. */
+/** Where rows are written: one block after the other. */
+export type RowWriter = {
+  /** The block that is being filled. */
+  rows: Rows;
+  /** The same memory. */
+  view: DataView;
+  /** Blocks that are full, in order. */
+  full: Rows[];
+  /** Starts the next block. */
+  readonly next: () => void;
+};
+
+/** @param spare blocks that nobody needs any more, to be filled again */
+export function createRowWriter(spare: Rows[]): RowWriter {
+  const open = () => {
+    const rows = spare.pop() ?? createRows();
+    rows.count = 0;
+    return { rows, view: new DataView(rows.bytes.buffer, rows.bytes.byteOffset, rows.bytes.length) };
+  };
+  const writer: RowWriter = {
+    ...open(),
+    full: [],
+    next() {
+      writer.full.push(writer.rows);
+      Object.assign(writer, open());
+    },
+  };
+  return writer;
+}
+
+/** Takes what a file holds besides rows. Buffers are only valid during the call. */
 export type RowSink = {
   /** Called once, with the header: returns the fast lane, or null to judge every record by the slow one. */
   readonly openLane: (header: Header) => FastLane | null;
-  /** A row that the fast lane wrote. */
-  readonly fastRow: () => void;
-  readonly row: (activity: Activity, line: number) => void;
+  /** Ids of a row's texts. */
+  readonly keysOf: (activity: Activity) => RowKeys;
   readonly reject: (reason: RejectReason, record: Buffer, line: number) => void;
   /** A repaired value of a row that was kept, with its original text. */
   readonly coercion: (column: CoercedColumn, original: string, line: number) => void;
@@ -19,6 +49,7 @@ export type RowSink = {
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 const TAB = 0x09;
 const SPACE = 0x20;
+const CR = 0x0d;
 
 /**
  * From bytes to judged rows: the seam behind which the way of reading may change. Each call takes the next piece of the
@@ -29,23 +60,26 @@ const SPACE = 0x20;
  * @returns a function to call with each piece, and with `isLast` once at the end
  * @throws MoniepointError `failed` (from the returned function) for a bad header
  */
-export function createScanner(path: string, strict: boolean, sink: RowSink): (piece: Buffer, isLast: boolean) => void {
+export function createScanner(
+  path: string,
+  strict: boolean,
+  writer: RowWriter,
+  sink: RowSink,
+): (piece: Buffer, isLast: boolean) => void {
+  const memory: Memory = { bytes: Buffer.alloc(512 * 1024 + PADDING_BYTES), length: 0 };
   const state: CutState = { line: 1, tooLong: null };
-  let rest: Buffer = Buffer.alloc(0);
   let isAtStart = true;
   let header: Header | null = null;
   let fastLane: FastLane | null = null;
-  let window: Buffer;
+  const takeFast = (start: number, line: number) =>
+    fastLane === null ? NOT_TAKEN : fastLane.take(memory, start, line);
 
   function takeRecord(kind: RecordKind, start: number, end: number, line: number): void {
     if (kind === 'plain') {
-      if (fastLane?.(window, start, end, line)) {
-        sink.fastRow();
-        return;
-      }
-      if (isBlank(window, start, end)) return;
+      if (fastLane?.takeRecord(memory, start, end, line)) return;
+      if (isBlank(memory.bytes, start, end)) return;
     }
-    const record = window.subarray(start, end);
+    const record = memory.bytes.subarray(start, end);
     if (header === null) {
       header = parseHeader(path, kind, record);
       fastLane = sink.openLane(header);
@@ -62,31 +96,48 @@ export function createScanner(path: string, strict: boolean, sink: RowSink): (pi
       sink.reject(verdict.reason, record, line);
       return;
     }
-    sink.row(verdict.activity, line);
+    const keys = sink.keysOf(verdict.activity);
+    encodeRow(writer.rows, verdict.activity, keys, line);
+    if (writer.rows.count === writer.rows.lines.length) writer.next();
+    if (kind === 'plain' && verdict.coerced.length === 0) fastLane?.learn(fields, keys, memory.bytes[end] === CR);
     for (const column of verdict.coerced)
       sink.coercion(column, fields[REQUIRED_COLUMNS.indexOf(column)] as string, line);
   }
 
   return (piece, isLast) => {
-    window = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
+    append(memory, piece);
     if (isAtStart) {
-      if (window.length < BYTE_ORDER_MARK.length && !isLast) {
-        rest = Buffer.from(window);
-        return;
-      }
-      if (window.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK))
-        window = window.subarray(BYTE_ORDER_MARK.length);
+      if (memory.length < BYTE_ORDER_MARK.length && !isLast) return;
+      if (memory.bytes.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK))
+        drop(memory, BYTE_ORDER_MARK.length);
       isAtStart = false;
     }
-    const done = cutRecords(window, isLast, state, takeRecord);
-    rest = Buffer.from(window.subarray(done)); // a copy: the piece's memory is used again
+    drop(memory, cutRecords(memory.bytes.subarray(0, memory.length), isLast, state, takeRecord, takeFast));
   };
 }
 
+function append(memory: Memory, piece: Buffer): void {
+  const length = memory.length + piece.length;
+  if (length + PADDING_BYTES > memory.bytes.length) {
+    const larger = Buffer.alloc(2 * length + PADDING_BYTES);
+    memory.bytes.copy(larger, 0, 0, memory.length);
+    memory.bytes = larger;
+  }
+  piece.copy(memory.bytes, memory.length);
+  memory.length = length;
+  memory.bytes[length] = 0;
+}
+
+function drop(memory: Memory, count: number): void {
+  memory.bytes.copyWithin(0, count, memory.length);
+  memory.length -= count;
+  memory.bytes[memory.length] = 0;
+}
+
 /** A blank line holds nothing but spaces and tabs. */
-function isBlank(window: Buffer, start: number, end: number): boolean {
+function isBlank(bytes: Buffer, start: number, end: number): boolean {
   for (let at = start; at < end; at += 1) {
-    if (window[at] !== SPACE && window[at] !== TAB) return false;
+    if (bytes[at] !== SPACE && bytes[at] !== TAB) return false;
   }
   return true;
 }

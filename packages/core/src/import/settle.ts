@@ -2,69 +2,79 @@ import type pg from 'pg';
 import { EVENT_COLUMNS } from './encode.ts';
 
 const COLUMNS = EVENT_COLUMNS.join(', ');
+const columnsOf = (alias: string, columns: readonly string[] = EVENT_COLUMNS) =>
+  columns.map((column) => `${alias}.${column}`).join(', ');
+/** What makes a later occurrence a conflict where it differs. */
+const CONTENT_COLUMNS = EVENT_COLUMNS.filter((column) => column !== 'event_id' && column !== 'file_id');
+const differs = (one: string, other: string) =>
+  `(${columnsOf(one, CONTENT_COLUMNS)}) IS DISTINCT FROM (${columnsOf(other, CONTENT_COLUMNS)})`;
 
-/** COPY target of one file's rows. */
-export const STAGING_COPY = `COPY event_staging (${COLUMNS}, line) FROM STDIN (FORMAT binary)`;
-
-/** The session's staging tables: the columns of `event` and the line. `settle` leaves them empty. */
-export async function createStaging(client: pg.Client): Promise<void> {
-  for (const table of ['event_staging', 'event_later']) {
-    await client.query(`CREATE TEMP TABLE IF NOT EXISTS ${table} (LIKE event, line bigint NOT NULL)`);
-  }
-}
+/** COPY target of rows that are surely new. */
+export const EVENT_COPY = `COPY event (${COLUMNS}) FROM STDIN (FORMAT binary)`;
+/** COPY target of rows that may be stored already. */
+export const CANDIDATE_COPY = `COPY candidate (${COLUMNS}, line) FROM STDIN (FORMAT binary)`;
 
 /**
- * Moves the staged rows of one file into `event`. An event_id is stored once: the one that is there stays, and of several
- * in this file the first line wins. The others go to `duplicate`, marked as conflict where their content differs.
- *
- * What was added is counted by file_id afterwards, because not every engine reports it right on the INSERT itself.
+ * The session's own tables: `candidate` has the columns of `event`, and the line; `judged` says of each candidate whether
+ * its event was stored before, and `newcomer` holds those that turned out to be new.
  */
-export async function settle(client: pg.Client, fileId: number, staged: number): Promise<Settled> {
-  const settled = await storeStaged(client, fileId, staged);
-  await client.query('TRUNCATE event_staging, event_later');
-  return settled;
+export async function createCandidateTables(client: pg.Client): Promise<void> {
+  await client.query('CREATE TEMP TABLE IF NOT EXISTS candidate (LIKE event, line bigint NOT NULL)');
+  await client.query('CREATE TEMP TABLE IF NOT EXISTS newcomer (LIKE candidate)');
+  await client.query('CREATE TEMP TABLE IF NOT EXISTS judged (LIKE candidate, is_stored boolean, is_conflict boolean)');
 }
 
-type Settled = { readonly accepted: number; readonly duplicate: number; readonly conflict: number };
+/** Rows of one file whose event was stored before them; `conflict` counts those of them with other content. */
+export type Later = { readonly duplicate: number; readonly conflict: number };
 
-async function storeStaged(client: pg.Client, fileId: number, staged: number): Promise<Settled> {
+/**
+ * Stores the candidates whose event is not stored yet, and leaves them in `newcomer` too. An event_id is stored once: the
+ * one that is there stays, and of several candidates the first wins, in the order of file_id and line. The others go to
+ * `duplicate`, marked as conflict where their content differs. `event` must have its unique index.
+ *
+ * @returns the later ones, by file_id
+ */
+export async function settle(client: pg.Client): Promise<Map<number, Later>> {
+  await client.query('TRUNCATE newcomer, judged');
+  await client.query('ANALYZE candidate'); // else the planner may read all of `event` to find the few that are there
   await client.query(
-    `INSERT INTO event (${COLUMNS})
-     SELECT DISTINCT ON (event_id) ${COLUMNS}
-       FROM event_staging
-      ORDER BY event_id, line
-         ON CONFLICT (event_id) DO NOTHING`,
+    `INSERT INTO judged (${COLUMNS}, line, is_stored, is_conflict)
+     SELECT ${columnsOf('c')}, c.line, e.event_id IS NOT NULL, ${differs('c', 'e')}
+       FROM (SELECT * FROM candidate ORDER BY event_id, file_id, line) c
+       LEFT JOIN event e ON e.event_id = c.event_id`,
   );
-  const { rows } = await client.query<{ accepted: string }>(
-    'SELECT count(*) AS accepted FROM event WHERE file_id = $1',
-    [fileId],
+  // In the order of the index, which is walked once.
+  const { rowCount: newcomers } = await client.query(
+    `INSERT INTO newcomer (${COLUMNS}, line)
+     SELECT DISTINCT ON (event_id) ${COLUMNS}, line
+       FROM judged
+      WHERE NOT is_stored
+      ORDER BY event_id, file_id, line`,
   );
-  const accepted = Number(rows[0]?.accepted);
-  if (accepted === staged) return { accepted, duplicate: 0, conflict: 0 };
+  await client.query(`INSERT INTO event (${COLUMNS}) SELECT ${COLUMNS} FROM newcomer`);
 
-  // Few as they are, they are set aside and counted first: then each is looked up in `event` by its key. Joined at once,
-  // the planner reads all of `event`, and the cost grows with the history (770 ms for 600 duplicates in 1.7 M events).
-  await client.query(
-    `INSERT INTO event_later (${COLUMNS}, line)
-     SELECT ${EVENT_COLUMNS.map((column) => `s.${column}`).join(', ')}, s.line
-       FROM (SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY line) AS occurrence FROM event_staging) s
-       LEFT JOIN (SELECT event_id FROM event WHERE file_id = $1) stored USING (event_id)
-      WHERE stored.event_id IS NULL OR s.occurrence > 1`,
-    [fileId],
-  );
-  await client.query('ANALYZE event_later');
-  const content = EVENT_COLUMNS.filter((column) => column !== 'event_id' && column !== 'file_id');
-  await client.query(
-    `INSERT INTO duplicate (${COLUMNS}, line, is_conflict)
-     SELECT ${EVENT_COLUMNS.map((column) => `l.${column}`).join(', ')},
-            l.line,
-            (${content.map((column) => `l.${column}`).join(', ')}) IS DISTINCT FROM (${content.map((column) => `e.${column}`).join(', ')})
-       FROM event_later l
-       JOIN event e USING (event_id)`,
-  );
-  const duplicates = await client.query<{ duplicate: string; conflict: string }>(
-    `SELECT count(*) AS duplicate, count(*) FILTER (WHERE is_conflict) AS conflict FROM duplicate WHERE file_id = $1`,
-    [fileId],
-  );
-  return { accepted, duplicate: Number(duplicates.rows[0]?.duplicate), conflict: Number(duplicates.rows[0]?.conflict) };
+  const later = new Map<number, Later>();
+  const { rows: counted } = await client.query<{ count: string }>('SELECT count(*) AS count FROM candidate');
+  if (newcomers !== Number(counted[0]?.count)) {
+    await client.query(
+      `INSERT INTO duplicate (${COLUMNS}, line, is_conflict)
+       SELECT ${COLUMNS}, line, is_conflict
+         FROM judged
+        WHERE is_stored
+        UNION ALL
+       SELECT ${columnsOf('j')}, j.line, ${differs('j', 'n')}
+         FROM judged j
+         JOIN newcomer n ON n.event_id = j.event_id
+        WHERE NOT j.is_stored AND (n.file_id, n.line) <> (j.file_id, j.line)`,
+    );
+    const { rows } = await client.query<{ file_id: number; duplicate: number; conflict: number }>(
+      `SELECT file_id, count(*)::int AS duplicate, count(*) FILTER (WHERE is_conflict)::int AS conflict
+         FROM duplicate
+        WHERE file_id IN (SELECT file_id FROM candidate)
+        GROUP BY file_id`,
+    );
+    for (const { file_id, duplicate, conflict } of rows) later.set(file_id, { duplicate, conflict });
+  }
+  await client.query('TRUNCATE candidate');
+  return later;
 }

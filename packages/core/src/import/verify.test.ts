@@ -35,8 +35,8 @@ it.each([
     'UPDATE merchant_month SET success_kobo = success_kobo + 1 WHERE merchant_key = 1',
     ['rollup merchant_month'],
   ],
-  ['a product count', 'UPDATE merchant_product SET event_count = event_count + 1', ['rollup merchant_product']],
-  ['a missing KYC stage', 'DELETE FROM merchant_kyc_stage', ['rollup merchant_kyc_stage']],
+  ['a product count', 'UPDATE merchant_total SET pos = pos + 1', ['rollup merchant_total']],
+  ['a missing KYC stage', 'UPDATE merchant_total SET tier_upgrades = 0', ['rollup merchant_total']],
   ['a status count', 'UPDATE product_status SET event_count = event_count + 1', ['rollup product_status']],
   [
     'a rollup row for a merchant without events',
@@ -53,7 +53,7 @@ it.each([
     'a missing event',
     `DELETE FROM event WHERE event_id = '${eventId(3)}'`,
     [
-      'rollup merchant_product',
+      'rollup merchant_total',
       'rollup product_status',
       'answer product-adoption',
       'answer failure-rates',

@@ -37,8 +37,8 @@ async function checkRollup(client: pg.Client, table: keyof typeof ROLLUPS): Prom
   return checkNoRows(
     client,
     `rollup ${table}`,
-    `WITH recomputed AS (${select} GROUP BY 1, 2),
-          stored AS (SELECT ${columns.join(', ')} FROM ${table} WHERE ${values[0]} <> 0)
+    `WITH recomputed AS (${select('event')}),
+          stored AS (SELECT ${columns.join(', ')} FROM ${table} WHERE NOT (${values.map((value) => `${value} = 0`).join(' AND ')}))
      SELECT ${key.map((column) => `coalesce(r.${column}::text, s.${column}::text)`).join(" || ' ' || ")} AS place,
             concat_ws(' ', ${values.map((value) => `s.${value}`).join(', ')}) AS found,
             concat_ws(' ', ${values.map((value) => `r.${value}`).join(', ')}) AS expected
@@ -100,10 +100,10 @@ const LEDGER_CHECKS = {
      WHERE l.file_id IS NULL
      GROUP BY e.file_id`,
   'event keys have their texts': `
-    SELECT 'events without merchant or event type' AS place, count(*)::text AS found, NULL AS expected
+    SELECT 'events without merchant, kind or context' AS place, count(*)::text AS found, NULL AS expected
       FROM event e
       LEFT JOIN activity a USING (event_id)
-     WHERE a.event_id IS NULL OR (e.region_key <> 0 AND a.region IS NULL)
+     WHERE a.event_id IS NULL
     HAVING count(*) > 0`,
 };
 

@@ -1,0 +1,171 @@
+import type pg from 'pg';
+import { inTransaction, SAVEPOINT } from '../db/database.ts';
+import { MoniepointError } from '../errors.ts';
+import { createAdmission } from './admit.ts';
+import { beginBulk } from './bulk.ts';
+import { type Dictionaries, forgetKeys, forgetSince, markOf, saveDictionaries } from './codes.ts';
+import type { SourceFile } from './discover.ts';
+import type { Lanes } from './lanes.ts';
+import { type LedgerEntry, nextFileIds, record } from './ledger.ts';
+import { createLoader, type Loaded, type Loader, type Thresholds } from './load.ts';
+import { type FileResult, noCounts, type Report } from './progress.ts';
+import { publish } from './publish.ts';
+import { addTally, addToRollups } from './rollup.ts';
+import { settle } from './settle.ts';
+import { createTally, giveUp, type Tally } from './tally.ts';
+
+/** What the files of one run have in common. */
+export type Run = {
+  readonly client: pg.Client;
+  /** Null in a dry run, which leaves no trace and has a transaction around it that is rolled back. */
+  readonly runId: number | null;
+  readonly dictionaries: Dictionaries;
+  readonly lanes: Lanes;
+  readonly thresholds: Thresholds;
+  readonly report: Report;
+  readonly signal: AbortSignal;
+};
+
+/** A file with what was loaded of it, or why nothing was. */
+type Attempt = {
+  readonly file: SourceFile;
+  readonly fileId: number;
+  readonly startedAt: Date;
+  readonly loaded: Loaded | null;
+  readonly failure: MoniepointError | null;
+};
+
+/**
+ * Imports files in one transaction: their events, rejects, rollups, ledger rows and the new answers come together or not
+ * at all. What is wrong with one file alone becomes its result; anything else is thrown, and undoes all of them.
+ *
+ * @param bulkRows how many rows to expect where they are worth the bulk path, else null
+ * @param isKept false rolls back what was loaded: the files are read only to show that nothing of them is new
+ * @returns null where the bulk path was asked for and the table is in use: nothing was read then
+ * @throws MoniepointError `interrupted`; errors of the database as they are
+ */
+export async function importBatch(
+  run: Run,
+  files: readonly SourceFile[],
+  bulkRows: number | null,
+  isKept: boolean,
+): Promise<FileResult[] | null> {
+  const { client, runId, dictionaries, lanes, thresholds, report, signal } = run;
+  const mark = markOf(dictionaries);
+
+  const work = async (): Promise<FileResult[] | null> => {
+    const bulk = bulkRows === null ? null : await beginBulk(client, bulkRows);
+    if (bulkRows !== null && bulk === null) return null;
+    const tally = createTally();
+    const admission = createAdmission(dictionaries, bulk && { ...bulk, tally });
+    const loader = createLoader(client, lanes, admission, thresholds, report, signal);
+    const attempts = await loadAll(run, files, loader, tally);
+    const loaded = attempts.flatMap((one) => one.loaded ?? []);
+    const rowsRead = loaded.reduce((sum, { counts }) => sum + counts.read, 0);
+    report({ type: 'settling', files: files.length, rowsRead });
+
+    await saveDictionaries(client, dictionaries);
+    await bulk?.finish();
+    const later = await settle(client);
+    for (const { fileId, counts } of loaded) {
+      const { duplicate, conflict } = later.get(fileId) ?? { duplicate: 0, conflict: 0 };
+      Object.assign(counts, { accepted: counts.accepted - duplicate, duplicate, conflict });
+    }
+    if (isKept && runId !== null) {
+      if (tally.isGivenUp) {
+        await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${attempts[0]?.fileId}) AS added`);
+      } else {
+        await addTally(client, tally);
+        await addToRollups(client, 'newcomer');
+      }
+      await record(
+        client,
+        attempts.map((one) => ledgerEntry(runId, one)),
+      );
+      if (loaded.length > 0) await publish(client);
+    }
+    return attempts.map((one) => resultOf(one, isKept));
+  };
+
+  const results = await inTransaction(client, work, runId === null ? SAVEPOINT : undefined, isKept);
+  if (!isKept) forget(run, mark);
+  return results;
+}
+
+async function loadAll(run: Run, files: readonly SourceFile[], loader: Loader, tally: Tally): Promise<Attempt[]> {
+  const attempts: Attempt[] = [];
+  const fileIds = await nextFileIds(run.client, files.length);
+  try {
+    for (const [index, file] of files.entries()) {
+      const fileId = fileIds[index] as number;
+      const mark = markOf(run.dictionaries);
+      const startedAt = new Date();
+      try {
+        const loaded = await loader.load(file, fileId);
+        attempts.push({ file, fileId, startedAt, loaded, failure: null });
+      } catch (error) {
+        if (!isAboutFile(error)) throw error;
+        await loader.takeOut(fileId);
+        forget(run, mark);
+        giveUp(tally); // it holds a part of the file by now
+        attempts.push({ file, fileId, startedAt, loaded: null, failure: error });
+      }
+    }
+    await loader.flush();
+    return attempts;
+  } catch (error) {
+    await loader.abort();
+    throw error;
+  }
+}
+
+/** Texts that were rolled back are unknown again. */
+function forget({ dictionaries, lanes }: Run, mark: ReturnType<typeof markOf>): void {
+  forgetSince(dictionaries, mark);
+  for (const keys of lanes.keys) forgetKeys(keys, dictionaries);
+}
+
+/** The result of a file that nothing could be loaded of, which the ledger keeps. An error of another kind is thrown on. */
+export async function refuseFile(run: Omit<Run, 'lanes'>, file: SourceFile, error: unknown): Promise<FileResult> {
+  if (!isAboutFile(error)) throw error;
+  const [fileId] = await nextFileIds(run.client, 1);
+  const attempt: Attempt = { file, fileId: fileId as number, startedAt: new Date(), loaded: null, failure: error };
+  if (run.runId !== null) await record(run.client, [ledgerEntry(run.runId, attempt)]);
+  return resultOf(attempt, true);
+}
+
+/** The result of a file that was loaded before. */
+export function unchanged({ path, name, sizeBytes }: SourceFile): FileResult {
+  return { path, name, sizeBytes, status: 'unchanged', error: null, counts: noCounts() };
+}
+
+/** Errors that concern one file alone. */
+function isAboutFile(error: unknown): error is MoniepointError {
+  return error instanceof MoniepointError && (error.kind === 'failed' || error.kind === 'incomplete');
+}
+
+function ledgerEntry(runId: number, { file, fileId, startedAt, loaded, failure }: Attempt): LedgerEntry {
+  return {
+    runId,
+    fileId,
+    file,
+    startedAt,
+    status: loaded === null ? 'failed' : 'loaded',
+    content: loaded?.content ?? null,
+    counts: loaded?.counts ?? noCounts(),
+    error: failure?.message ?? null,
+  };
+}
+
+function resultOf({ file, loaded, failure }: Attempt, isKept: boolean): FileResult {
+  const status =
+    failure === null ? (isKept ? 'loaded' : 'unchanged') : failure.kind === 'incomplete' ? 'incomplete' : 'failed';
+  return {
+    path: file.path,
+    name: file.name,
+    sizeBytes: file.sizeBytes,
+    status,
+    error: failure?.message ?? null,
+    counts: loaded?.counts ?? noCounts(),
+  };
+}

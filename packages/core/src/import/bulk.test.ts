@@ -1,0 +1,223 @@
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { describe, expect, it } from 'vitest';
+import { createDatabase, query } from '../../../../test/database.ts';
+import { createFolder, eventId, row, writeActivities } from '../../../../test/files.ts';
+import { PLAIN_IMPORT } from '../../../../test/import.ts';
+import { type Database, withSession } from '../db/database.ts';
+import { generate } from '../generate.ts';
+import { planBulk } from './bulk.ts';
+import type { ImportEvent, ImportResult } from './progress.ts';
+import { type ImportOptions, runImport } from './run.ts';
+import { verify } from './verify.ts';
+
+const noSignal = new AbortController().signal;
+
+async function load(database: Database, paths: string[], options: Partial<ImportOptions> = {}): Promise<ImportResult> {
+  return runImport(database, paths, { ...PLAIN_IMPORT, ...options }, () => {}, noSignal);
+}
+
+/** Seeded files of 25,000 rows each, with every kind of fault, and rows that repeat earlier ones. */
+async function writeDays(days: number, seed = 1): Promise<string[]> {
+  const options = { days, rows: 25_000, merchants: 300, dirty: 0.05, duplicates: 0.1, seed };
+  return generate(createFolder(), options, noSignal);
+}
+
+const TABLES = {
+  event: 'event_id',
+  duplicate: 'file_id, line',
+  reject: 'file_id, line',
+  coercion: 'file_id, line, column_name',
+  merchant: 'merchant_key',
+  kind: 'kind_key',
+  context: 'context_key',
+  merchant_month: 'month, merchant_key',
+  merchant_total: 'merchant_key',
+  product_status: 'product, status',
+};
+
+/** Every stored row, as one hash a table, and what is published. */
+async function contentOf(database: Database): Promise<unknown> {
+  const hashes: Record<string, unknown> = {};
+  for (const [table, order] of Object.entries(TABLES)) {
+    [hashes[table]] = await query(
+      database,
+      `SELECT count(*), md5(string_agg(t::text, E'\\n' ORDER BY ${order})) FROM ${table} t`,
+    );
+  }
+  const counts = await query(
+    database,
+    'SELECT file_id, rows_read, accepted, duplicate, conflict, rejected, coerced, rejected_by_reason FROM ledger ORDER BY file_id',
+  );
+  return { hashes, counts, answers: await query(database, 'SELECT answers FROM snapshot') };
+}
+
+async function expectVerified(database: Database): Promise<void> {
+  const checks = await withSession(database, 'test', verify);
+  expect(checks.filter(({ differences }) => differences.length > 0)).toEqual([]);
+}
+
+const indexesOf = (database: Database) =>
+  query(
+    database,
+    `SELECT pg_get_indexdef(indexrelid) AS definition, pg_get_constraintdef(c.oid) AS "constraint"
+       FROM pg_index
+       LEFT JOIN pg_constraint c ON conindid = indexrelid
+      WHERE indrelid = 'event'::regclass
+      ORDER BY 1`,
+  );
+
+describe('the bulk path', () => {
+  it('stores the same as file by file, whatever the number of lanes', async () => {
+    const paths = await writeDays(6);
+    const expected = await createDatabase();
+    for (const path of paths) await load(expected, [path]); // each too small for the bulk path
+    await expectVerified(expected);
+    const content = await contentOf(expected);
+    for (const jobs of [1, 2, 5]) {
+      const database = await createDatabase();
+      const indexes = await indexesOf(database);
+      const result = await load(database, paths, { jobs });
+      expect(result.snapshot?.dataVersion, 'one transaction').toBe(1);
+      expect(await contentOf(database)).toEqual(content);
+      expect(await indexesOf(database)).toEqual(indexes);
+      expect(await load(database, paths, { jobs })).toMatchObject({ counts: { read: 0 }, snapshot: result.snapshot });
+    }
+  });
+
+  it('also into a table that holds events, among them some of the new ones', async () => {
+    const first = await writeDays(2);
+    const second = await writeDays(6, 2);
+    // A file of the first two days once more, under another name and in other letter case.
+    const again = join(second[0] as string, '..', 'activities_20230101.csv');
+    writeFileSync(again, readFileSync(first[0] as string, 'latin1').replaceAll('a', 'A'), 'latin1');
+    const expected = await createDatabase();
+    for (const path of [...first, again, ...second]) await load(expected, [path]);
+    const database = await createDatabase();
+    for (const path of first) await load(database, [path]);
+    const indexes = await indexesOf(database);
+    const result = await load(database, [again, ...second]);
+    expect(result.snapshot?.dataVersion).toBe(3);
+    expect(result.files[0]?.counts.accepted).toBe(0);
+    expect(await contentOf(database)).toEqual(await contentOf(expected));
+    expect(await indexesOf(database)).toEqual(indexes);
+    await expectVerified(database);
+  });
+
+  it('leaves nothing of a file that fails, and keeps the others', async () => {
+    const paths = await writeDays(6);
+    const broken = `${paths[2]}.gz`;
+    writeFileSync(broken, gzipSync(readFileSync(paths[2] as string)).subarray(0, -8));
+    const manyRejects = writeActivities(createFolder(), 'b.csv', [
+      ...Array.from({ length: 3000 }, (_, n) => row({ event_id: eventId(n), merchant_id: `B${n}` })),
+      ...Array.from({ length: 2500 }, () => 'bad'),
+    ]);
+    const folder = createFolder();
+    const files = [paths[0], paths[1], broken, manyRejects, ...paths.slice(3)].map((path, index) => {
+      const name = join(folder, `activities_2024010${index + 1}.csv${path === broken ? '.gz' : ''}`);
+      writeFileSync(name, readFileSync(path as string));
+      return name;
+    });
+    const limits = { maxRejects: 2400 };
+    const expected = await createDatabase();
+    for (const file of files) await load(expected, [file], limits);
+    const database = await createDatabase();
+    const result = await load(database, [folder], limits);
+    expect(result.files.map(({ status }) => status)).toEqual([
+      ...['loaded', 'loaded', 'failed', 'incomplete'],
+      ...['loaded', 'loaded', 'loaded'],
+    ]);
+    expect(result.snapshot?.dataVersion).toBe(1);
+    expect(await contentOf(database)).toEqual(await contentOf(expected));
+    await expectVerified(database);
+  });
+
+  it('keeps an index that somebody added', async () => {
+    const database = await createDatabase();
+    await query(database, 'CREATE INDEX mine ON event (merchant_key) WHERE amount_kobo > 0');
+    const indexes = await indexesOf(database);
+    expect(indexes).toHaveLength(3);
+    await load(database, await writeDays(5));
+    expect(await indexesOf(database)).toEqual(indexes);
+  });
+
+  it('makes nobody wait: with a reader in the table, files go in one by one', async () => {
+    const database = await createDatabase();
+    const reader = await database.connect('test');
+    await reader.query('BEGIN; SELECT FROM event');
+    const result = await load(database, await writeDays(5));
+    await reader.end();
+    expect(result.snapshot?.dataVersion).toBe(5);
+    await expectVerified(database);
+  });
+
+  it('cut off at any moment it leaves nothing, and the next run completes the work', async () => {
+    const paths = await writeDays(5);
+    const expected = await createDatabase();
+    await load(expected, paths);
+    const database = await createDatabase();
+    const indexes = await indexesOf(database);
+    for (const moment of ['file_started', 'file_progress', 'settling'] as const) {
+      const stop = new AbortController();
+      const stopThen = (event: ImportEvent) => {
+        if (event.type === moment) stop.abort();
+      };
+      await expect(runImport(database, paths, PLAIN_IMPORT, stopThen, stop.signal)).rejects.toMatchObject({
+        kind: 'interrupted',
+      });
+      expect(await query(database, 'SELECT FROM event')).toEqual([]);
+      expect(await indexesOf(database)).toEqual(indexes);
+    }
+    await load(database, paths);
+    const answers = 'SELECT answers FROM snapshot';
+    expect(await query(database, answers)).toEqual(await query(expected, answers));
+    await expectVerified(database);
+  });
+
+  it('a dry run counts the same and leaves nothing', async () => {
+    const paths = await writeDays(5);
+    const database = await createDatabase();
+    const dry = await load(database, paths, { isDryRun: true });
+    expect(await query(database, 'SELECT FROM event')).toEqual([]);
+    expect(await query(database, 'SELECT FROM merchant')).toEqual([]);
+    const real = await load(database, paths);
+    expect(dry.counts).toEqual(real.counts);
+  });
+
+  it('a file that grows while it is read is left for the next run', async () => {
+    const path = writeActivities(
+      createFolder(),
+      'a.csv',
+      Array.from({ length: 110_000 }, (_, n) => row({ event_id: eventId(n) })),
+    );
+    const database = await createDatabase();
+    let isGrown = false;
+    const grow = (event: ImportEvent) => {
+      if (event.type !== 'file_progress' || isGrown) return;
+      isGrown = true;
+      appendFileSync(path, `${row({ event_id: eventId(110_000) })}\n`);
+    };
+    const result = await runImport(database, [path], PLAIN_IMPORT, grow, noSignal);
+    expect(result.files[0]?.error).toContain('changed while it was read');
+    expect(await query(database, 'SELECT FROM event')).toEqual([]);
+    expect((await load(database, [path])).counts.read).toBe(110_001);
+    await expectVerified(database);
+  });
+});
+
+describe('which files go together', () => {
+  const file = (sizeBytes: number) => ({ path: '', name: 'a.csv', sizeBytes, mtimeNs: 0n });
+  const MB = 1_000_000;
+  it.each([
+    ['a small import', [file(5 * MB)], 0, null],
+    ['a day into a large table', [file(30 * MB)], 7_000_000, null],
+    ['a large import into an empty table', Array(288).fill(file(3 * MB)), 0, 288],
+    ['as much again', Array(288).fill(file(3 * MB)), 7_000_000, 288],
+    ['more than one transaction should hold', Array(1000).fill(file(30 * MB)), 0, 101],
+    ['the same into a table of that size', Array(1000).fill(file(30 * MB)), 100_000_000, 401],
+    ['packed', [{ ...file(5 * MB), name: 'a.csv.gz' }], 0, 1],
+  ])('%s', (_, files, storedRows, expected) => {
+    expect(planBulk(files, storedRows)?.files.length ?? null).toBe(expected);
+  });
+});

@@ -1,0 +1,57 @@
+/** A lane in a thread of its own: reads the files it is told, and is ahead of whoever takes the blocks by a few of them. */
+
+import { parentPort } from 'node:worker_threads';
+import { MoniepointError } from '../errors.ts';
+import type { SourceFile } from './discover.ts';
+import type { Rows } from './encode.ts';
+import { type Block, createLane } from './lane.ts';
+
+/** To the lane: read a file, or go on because a block was taken. Rows come back to be filled again. */
+export type ToLane =
+  | { readonly type: 'read'; readonly file: SourceFile; readonly strict: boolean }
+  | { readonly type: 'taken' }
+  | { readonly type: 'release'; readonly rows: Rows };
+
+/** From the lane: a file's next block, or why it cannot be loaded. */
+export type FromLane =
+  | { readonly type: 'block'; readonly block: Block }
+  | { readonly type: 'failure'; readonly kind: MoniepointError['kind']; readonly message: string };
+
+/** Blocks on their way: enough that neither side waits, and about 3 MB of memory a lane. */
+const MAX_AHEAD = 8;
+
+const port = parentPort!;
+const lane = createLane();
+let ahead = 0;
+let goOn: (() => void) | null = null;
+
+port.on('message', (message: ToLane) => {
+  if (message.type === 'read') {
+    void read(message.file, message.strict);
+  } else if (message.type === 'release') {
+    const { bytes } = message.rows;
+    lane.release({ ...message.rows, bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) });
+  } else {
+    ahead -= 1;
+    goOn?.();
+  }
+});
+
+async function read(file: SourceFile, strict: boolean): Promise<void> {
+  try {
+    for await (const block of lane.read(file, strict)) {
+      ahead += 1;
+      const buffers = block.rows.flatMap(({ bytes, lines, months }) => [bytes.buffer, lines.buffer, months.buffer]);
+      port.postMessage({ type: 'block', block } satisfies FromLane, buffers as ArrayBuffer[]);
+      if (ahead >= MAX_AHEAD) {
+        await new Promise<void>((resolve) => {
+          goOn = resolve;
+        });
+        goOn = null;
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof MoniepointError)) throw error; // ends this thread, and is told by its 'error' event
+    port.postMessage({ type: 'failure', kind: error.kind, message: error.message } satisfies FromLane);
+  }
+}

@@ -1,0 +1,124 @@
+import type { Activity, CoercedColumn, RejectReason } from '../activity.ts';
+import type { SourceFile } from './discover.ts';
+import type { RowKeys, Rows } from './encode.ts';
+import { createFastLane, createRememberedFields } from './fast-lane.ts';
+import { type Content, openFile } from './read.ts';
+import { addCoercion, addReject, createRejects, type Rejects } from './rejects.ts';
+import { createRowWriter, createScanner } from './scan.ts';
+
+/** Texts by kind of value. A kind's text is `product,event type`; a context's is `status,channel,tier,region`. */
+export type Texts<T> = { readonly merchants: T; readonly kinds: T; readonly contexts: T };
+
+export const TEXT_KINDS = ['merchants', 'kinds', 'contexts'] as const;
+
+/** The next part of a file, in order. It may come from another thread, so it is plain data. */
+export type Block = {
+  readonly rows: readonly Rows[];
+  /** Texts met for the first time by this lane; their ids go on from the last one's, beginning with 1. */
+  readonly texts: Texts<readonly string[]>;
+  readonly rejects: Rejects;
+  readonly warnings: readonly string[];
+  readonly bytesRead: number;
+  /** Set in the last block. */
+  readonly content: Content | null;
+};
+
+/** Reads files one after the other, and knows the texts of the earlier ones. */
+export type Lane = {
+  /**
+   * @throws MoniepointError `failed` for a file that cannot be loaded
+   */
+  readonly read: (file: SourceFile, strict: boolean) => AsyncGenerator<Block>;
+  /** Takes rows back whose bytes nobody needs any more. */
+  readonly release: (rows: Rows) => void;
+};
+
+/** A block is passed on with its first full block of rows, or after this much of the file. */
+const MAX_BLOCK_BYTES = 1024 * 1024;
+
+export function createLane(): Lane {
+  const ids: Texts<Map<string, number>> = { merchants: new Map(), kinds: new Map(), contexts: new Map() };
+  const remembered = createRememberedFields();
+  const spare: Rows[] = [];
+
+  async function* read(file: SourceFile, strict: boolean): AsyncGenerator<Block> {
+    const writer = createRowWriter(spare);
+    let texts = noTexts();
+    let rejects = createRejects();
+    let warnings: string[] = [];
+    let scannedBytes = 0;
+    const idOf = (kind: (typeof TEXT_KINDS)[number], text: string) => {
+      const known = ids[kind].get(text);
+      if (known !== undefined) return known;
+      const id = ids[kind].size + 1;
+      ids[kind].set(text, id);
+      texts[kind].push(text);
+      return id;
+    };
+    const scan = createScanner(file.path, strict, writer, {
+      openLane: (header) => createFastLane(header, remembered, writer),
+      keysOf: (activity: Activity): RowKeys => ({
+        merchantKey: idOf('merchants', activity.merchantId),
+        kindKey: idOf('kinds', kindText(activity)),
+        contextKey: idOf('contexts', contextText(activity)),
+      }),
+      reject: (reason: RejectReason, record: Buffer, line: number) => addReject(rejects, reason, record, line),
+      coercion: (column: CoercedColumn, original: string, line: number) => addCoercion(rejects, column, original, line),
+      unknownColumns: (names) => warnings.push(`${file.name}: unknown columns are ignored: ${listSome(names)}`),
+    });
+
+    const reading = await openFile(file);
+    try {
+      const takeBlock = (rows: readonly Rows[], content: Content | null): Block => {
+        const block = { rows, texts, rejects, warnings, bytesRead: reading.bytesRead(), content };
+        texts = noTexts();
+        rejects = createRejects(rejects);
+        warnings = [];
+        return block;
+      };
+      for await (const chunk of reading.chunks) {
+        scan(chunk, false);
+        scannedBytes += chunk.length;
+        if (writer.full.length === 0 && scannedBytes < MAX_BLOCK_BYTES) continue;
+        scannedBytes = 0;
+        yield takeBlock(writer.full.splice(0), null);
+      }
+      scan(Buffer.alloc(0), true);
+      const rest = writer.full.splice(0);
+      if (writer.rows.count > 0) rest.push(writer.rows);
+      yield takeBlock(rest, await reading.finish());
+    } finally {
+      await reading.close();
+    }
+  }
+  return {
+    read,
+    release: (rows) => {
+      spare.push(rows);
+    },
+  };
+}
+
+const noTexts = (): Texts<string[]> => ({ merchants: [], kinds: [], contexts: [] });
+
+export const kindText = ({ product, eventType }: Activity) => `${product},${eventType}`;
+export const contextText = ({ status, channel, merchantTier, region }: Activity) =>
+  `${status},${channel},${merchantTier},${region}`;
+
+/** Product and event type of a kind's text. */
+export function splitKind(text: string): [product: string, eventType: string] {
+  const comma = text.indexOf(',');
+  return [text.slice(0, comma), text.slice(comma + 1)];
+}
+
+/** Status, channel, tier and region of a context's text. Only the region may hold a comma. */
+export function splitContext(text: string): [status: string, channel: string, merchantTier: string, region: string] {
+  const [status = '', channel = '', merchantTier = '', ...region] = text.split(',');
+  return [status, channel, merchantTier, region.join(',')];
+}
+
+/** The first few as quoted names, and how many more there are. */
+function listSome(names: readonly string[]): string {
+  const shown = names.slice(0, 10).map((name) => JSON.stringify(name.length > 64 ? `${name.slice(0, 64)}…` : name));
+  return `${shown.join(', ')}${names.length > shown.length ? ` and ${names.length - shown.length} more` : ''}`;
+}

@@ -1,0 +1,168 @@
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { MoniepointError } from '../errors.ts';
+import { createLaneKeys, type LaneKeys } from './codes.ts';
+import type { SourceFile } from './discover.ts';
+import type { Rows } from './encode.ts';
+import { type Block, createLane } from './lane.ts';
+import type { FromLane, ToLane } from './lane-worker.ts';
+
+/** What reads the files of a run. */
+export type Lanes = {
+  /** What each lane's ids mean. */
+  readonly keys: readonly LaneKeys[];
+  /**
+   * A file's blocks in order. Files are read in the order that was announced, each once.
+   *
+   * @throws MoniepointError `failed` (from the iteration) for a file that cannot be loaded
+   */
+  readonly read: (file: SourceFile) => FileBlocks;
+  readonly close: () => Promise<void>;
+};
+
+export type FileBlocks = {
+  /** What the ids in these blocks mean. */
+  readonly keys: LaneKeys;
+  readonly blocks: AsyncIterable<Block>;
+  /** Gives rows back whose bytes nobody needs any more. */
+  readonly release: (rows: Rows) => void;
+};
+
+/** A thread takes about 50 ms to start: for less than this there is none. */
+const MIN_BYTES_FOR_THREADS = 16 * 1024 * 1024;
+
+/**
+ * One thread reads while this one admits and the server stores, which keeps two cores busy; with more cores, more read.
+ */
+export const defaultJobs = (): number => Math.min(4, Math.max(1, availableParallelism() - 2));
+
+/**
+ * Opens the lanes that read these files, in this order.
+ *
+ * @param jobs how many, in a thread of its own each
+ */
+export function openLanes(files: readonly SourceFile[], strict: boolean, jobs: number): Lanes {
+  const bytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return bytes < MIN_BYTES_FOR_THREADS ? openInThisThread(strict) : openThreads(files, strict, jobs);
+}
+
+function openInThisThread(strict: boolean): Lanes {
+  const { read, release } = createLane();
+  const keys = createLaneKeys();
+  return { keys: [keys], read: (file) => ({ keys, blocks: read(file, strict), release }), close: async () => {} };
+}
+
+/** Each lane takes the next file when it has read one; whoever takes the blocks asks for the files in their order. */
+function openThreads(files: readonly SourceFile[], strict: boolean, jobs: number): Lanes {
+  const waiting = [...files];
+  const threads = Array.from({ length: Math.min(jobs, files.length) }, () => startThread());
+  const opened = new Map<SourceFile, FileBlocks>();
+  function startNext(thread: Thread): void {
+    const file = waiting.shift();
+    if (file === undefined) return;
+    const blocks = thread.read(file, strict, () => startNext(thread));
+    opened.set(file, { keys: thread.keys, blocks, release: thread.release });
+  }
+  for (const thread of threads) startNext(thread);
+
+  return {
+    keys: threads.map(({ keys }) => keys),
+    read: (file) => {
+      // When the last block of a file has come, its lane has taken the next one that nobody had: so it is open by now.
+      const blocks = opened.get(file)!;
+      opened.delete(file);
+      return blocks;
+    },
+    close: async () => {
+      await Promise.all(threads.map(({ close }) => close()));
+    },
+  };
+}
+
+type Thread = {
+  readonly keys: LaneKeys;
+  /** @param onRead is called when the thread is free for the next file */
+  readonly read: (file: SourceFile, strict: boolean, onRead: () => void) => AsyncIterable<Block>;
+  readonly release: (rows: Rows) => void;
+  readonly close: () => Promise<void>;
+};
+
+function startThread(): Thread {
+  // By the package's own name, which leads to what was built also where the sources run as they are.
+  const worker = new Worker(createRequire(import.meta.url).resolve('@moniepoint/core/import/lane-worker'));
+  const post = (message: ToLane, transfer: ArrayBuffer[] = []) => worker.postMessage(message, transfer);
+  let crash: Error | null = null;
+  let isClosing = false;
+  /** Messages of the file that is being read, and who waits for them. */
+  let inbox: Inbox = createInbox();
+  let onRead = () => {};
+  worker.on('message', (message: FromLane) => {
+    inbox.messages.push(message);
+    inbox.wake();
+    if (message.type === 'failure' || message.block.content !== null) onRead();
+  });
+  const onCrash = (error: Error) => {
+    crash ??= error;
+    inbox.wake();
+  };
+  worker.on('error', onCrash);
+  worker.on('exit', (code) => {
+    if (!isClosing) onCrash(new Error(`the thread that read the file ended with ${code}`));
+  });
+
+  async function* take({ messages }: Inbox, waitFor: () => Promise<void>): AsyncGenerator<Block> {
+    for (;;) {
+      const message = messages.shift();
+      if (message === undefined) {
+        if (crash !== null) throw crash;
+        await waitFor();
+      } else if (message.type === 'failure') {
+        throw new MoniepointError(message.kind, message.message);
+      } else {
+        post({ type: 'taken' });
+        yield fromClone(message.block);
+        if (message.block.content !== null) return;
+      }
+    }
+  }
+
+  return {
+    keys: createLaneKeys(),
+    read: (file, strict, whenRead) => {
+      const own = createInbox();
+      inbox = own;
+      onRead = whenRead;
+      post({ type: 'read', file, strict });
+      const waitFor = () =>
+        new Promise<void>((resolve) => {
+          own.wake = resolve;
+        });
+      return take(own, waitFor);
+    },
+    release: (rows) => {
+      const { bytes, lines, months } = rows;
+      post({ type: 'release', rows }, [bytes.buffer, lines.buffer, months.buffer] as ArrayBuffer[]);
+    },
+    close: async () => {
+      isClosing = true;
+      await worker.terminate();
+    },
+  };
+}
+
+type Inbox = { readonly messages: FromLane[]; wake: () => void };
+
+const createInbox = (): Inbox => ({ messages: [], wake: () => {} });
+
+/** Between threads a Buffer loses its methods. */
+function fromClone(block: Block): Block {
+  const { rows, content } = block;
+  return {
+    ...block,
+    rows: rows.map((one) => ({ ...one, bytes: asBuffer(one.bytes) })),
+    content: content && { ...content, sha256: asBuffer(content.sha256) },
+  };
+}
+
+const asBuffer = ({ buffer, byteOffset, length }: Uint8Array) => Buffer.from(buffer, byteOffset, length);
