@@ -8,7 +8,7 @@ import { DrizzleQueryError } from 'drizzle-orm/errors';
  * - `incomplete`: a reject threshold was passed; that file was rolled back.
  * - `database`: the database cannot be reached, or cannot be used as it is (version, rights, newer schema).
  * - `locked`: another import holds the lock.
- * - `interrupted`: a signal ended the work; the open file was rolled back.
+ * - `interrupted`: a signal ended the work; what was not committed was rolled back.
  */
 export type ErrorKind = 'usage' | 'failed' | 'incomplete' | 'database' | 'locked' | 'interrupted';
 

@@ -29,10 +29,11 @@ export type ImportOptions = Thresholds & {
 /**
  * Imports files and directories: CONTRACT.md sections 1, 2 and 4. One file that fails does not stop the others.
  *
- * Each file is one transaction: its events, rejects, rollups, ledger row and the new answers come together or not at
- * all. The whole run uses one session, which also holds the lock; so whatever ends the session ends both.
+ * A file's events, rejects, rollups, ledger row and the new answers come together or not at all: small files one by one,
+ * many rows at once in larger transactions (bulk.ts). The whole run uses one session, which also holds the lock; so
+ * whatever ends the session ends both.
  *
- * @param signal rolls the open file back and ends the run
+ * @param signal rolls back what is not committed and ends the run
  * @throws MoniepointError `failed` for a path that is not there, `database`, `locked`, `interrupted`
  */
 export async function runImport(
