@@ -1,4 +1,4 @@
-import { type Dictionaries, type Dictionary, keyOf, type LaneKeys } from './codes.ts';
+import { type Dictionaries, keyOf, type LaneKeys } from './codes.ts';
 import {
   addCandidate,
   type Candidates,
@@ -9,7 +9,7 @@ import {
   type Rows,
 } from './encode.ts';
 import { addIds, type Filter } from './filter.ts';
-import { countEvent, describeContext, describeKind, type Tally } from './tally.ts';
+import { countRows, describeContext, describeKind, type Tally } from './tally.ts';
 
 /**
  * Where rows of all files come together in their order, whatever the number of lanes: here they get their keys, and here
@@ -33,65 +33,56 @@ export function createAdmission(dictionaries: Dictionaries, bulk: Admission['bul
  * @returns the bytes of the rows that are surely new
  */
 export function admit(admission: Admission, rows: Rows, fileId: number, laneKeys: LaneKeys): Buffer {
-  const { dictionaries, bulk, candidates } = admission;
-  const { bytes, lines, months, count } = rows;
+  const { bulk } = admission;
+  const { bytes, count } = rows;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const merchantKeys = laneKeys.merchants.keys;
-  const kindKeys = laneKeys.kinds.keys;
-  const contextKeys = laneKeys.contexts.keys;
+  setKeys(admission, view, count, fileId, laneKeys);
   const isNew = bulk === null ? NONE_IS_NEW : addIds(bulk.filter, view, OFFSETS.eventId, ROW_BYTES, count);
-  const tally = bulk === null || bulk.tally.isGivenUp ? null : bulk.tally;
-  let kept = 0;
-  // Rows from `runStart` on are kept and not yet moved: they move together, up to the next candidate.
-  let runStart = 0;
-  for (let row = 0; row < count; row += 1) {
-    const at = row * ROW_BYTES;
-    const merchantId = view.getInt32(at + OFFSETS.merchantKey);
-    const kindId = view.getInt32(at + OFFSETS.kindKey);
-    const contextId = view.getInt32(at + OFFSETS.contextKey);
-    const merchantKey =
-      (merchantKeys[merchantId] as number) || lookUp(laneKeys.merchants, dictionaries.merchants, merchantId);
-    const kindKey = (kindKeys[kindId] as number) || lookUp(laneKeys.kinds, dictionaries.kinds, kindId);
-    const contextKey =
-      (contextKeys[contextId] as number) || lookUp(laneKeys.contexts, dictionaries.contexts, contextId);
-    view.setInt32(at + OFFSETS.fileId, fileId);
-    view.setInt32(at + OFFSETS.merchantKey, merchantKey);
-    view.setInt32(at + OFFSETS.kindKey, kindKey);
-    view.setInt32(at + OFFSETS.contextKey, contextKey);
-    if (isNew[row] === 0) {
-      addCandidate(candidates, bytes, at, lines[row] as number);
-      if (at > runStart) {
-        if (kept !== runStart) bytes.copyWithin(kept, runStart, at);
-        kept += at - runStart;
-      }
-      runStart = at + ROW_BYTES;
-    } else if (tally !== null) {
-      if (tally.productOfKind[kindKey] === undefined) {
-        describeKind(tally, kindKey, laneKeys.kinds.texts[kindId] as string);
-      }
-      if (tally.statusOfContext[contextKey] === undefined) {
-        describeContext(tally, contextKey, laneKeys.contexts.texts[contextId] as string);
-      }
-      countEvent(
-        tally,
-        merchantKey,
-        kindKey,
-        contextKey,
-        months[row] as number,
-        view.getInt32(at + OFFSETS.amountKobo),
-        view.getUint32(at + OFFSETS.amountKobo + 4),
-      );
-    }
-  }
-  const end = count * ROW_BYTES;
-  if (kept !== runStart) bytes.copyWithin(kept, runStart, end);
-  return bytes.subarray(0, kept + end - runStart);
+  if (bulk !== null && !bulk.tally.isGivenUp) countRows(bulk.tally, rows, view, isNew);
+  return takeOutCandidates(admission.candidates, rows, isNew);
 }
 
 const NONE_IS_NEW = new Uint8Array(ROWS_PER_BLOCK);
 
-function lookUp(lane: LaneKeys['kinds'], dictionary: Dictionary, id: number): number {
-  const key = keyOf(dictionary, lane.texts[id] as string);
-  lane.keys[id] = key;
+function setKeys(admission: Admission, view: DataView, count: number, fileId: number, laneKeys: LaneKeys): void {
+  const merchants = laneKeys.merchants.keys;
+  const kinds = laneKeys.kinds.keys;
+  const contexts = laneKeys.contexts.keys;
+  for (let row = 0, at = 0; row < count; row += 1, at += ROW_BYTES) {
+    const merchant = view.getInt32(at + OFFSETS.merchantKey);
+    const kind = view.getInt32(at + OFFSETS.kindKey);
+    const context = view.getInt32(at + OFFSETS.contextKey);
+    view.setInt32(at + OFFSETS.fileId, fileId);
+    view.setInt32(at + OFFSETS.merchantKey, merchants[merchant] || lookUp(admission, laneKeys, 'merchants', merchant));
+    view.setInt32(at + OFFSETS.kindKey, kinds[kind] || lookUp(admission, laneKeys, 'kinds', kind));
+    view.setInt32(at + OFFSETS.contextKey, contexts[context] || lookUp(admission, laneKeys, 'contexts', context));
+  }
+}
+
+/** The key of a lane's id that had none yet. */
+function lookUp({ dictionaries, bulk }: Admission, laneKeys: LaneKeys, which: keyof LaneKeys, id: number): number {
+  const text = laneKeys[which].texts[id] as string;
+  const key = keyOf(dictionaries[which], text);
+  laneKeys[which].keys[id] = key;
+  if (bulk !== null && which === 'kinds') describeKind(bulk.tally, key, text);
+  if (bulk !== null && which === 'contexts') describeContext(bulk.tally, key, text);
   return key;
+}
+
+/** Copies the rows that are not new to the candidates, moves the others together, and returns their bytes. */
+function takeOutCandidates(candidates: Candidates, { bytes, lines, count }: Rows, isNew: Uint8Array): Buffer {
+  let kept = 0;
+  // Rows from here on stay, and move together, up to the next candidate.
+  let runStart = 0;
+  for (let row = 0; row < count; row += 1) {
+    if (isNew[row] !== 0) continue;
+    const at = row * ROW_BYTES;
+    addCandidate(candidates, bytes, at, lines[row] as number);
+    if (kept !== runStart) bytes.copyWithin(kept, runStart, at);
+    kept += at - runStart;
+    runStart = at + ROW_BYTES;
+  }
+  const end = count * ROW_BYTES;
+  if (kept !== runStart) bytes.copyWithin(kept, runStart, end);
+  return bytes.subarray(0, kept + end - runStart);
 }

@@ -56,7 +56,7 @@ export async function importBatch(
   const work = async (): Promise<FileResult[] | null> => {
     const bulk = bulkRows === null ? null : await beginBulk(client, bulkRows);
     if (bulkRows !== null && bulk === null) return null;
-    const tally = createTally();
+    const tally = createTally(dictionaries);
     const admission = createAdmission(dictionaries, bulk && { ...bulk, tally });
     const loader = createLoader(client, lanes, admission, thresholds, report, signal);
     const attempts = await loadAll(run, files, loader, tally);
@@ -75,7 +75,7 @@ export async function importBatch(
       if (tally.isGivenUp) {
         await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${attempts[0]?.fileId}) AS added`);
       } else {
-        await addTally(client, tally);
+        if (bulk !== null) await addTally(client, tally);
         await addToRollups(client, 'newcomer');
       }
       await record(

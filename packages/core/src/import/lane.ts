@@ -68,6 +68,7 @@ export function createLane(): Lane {
     });
 
     const reading = await openFile(file);
+    let last: Block;
     try {
       const takeBlock = (rows: readonly Rows[], content: Content | null): Block => {
         const block = { rows, texts, rejects, warnings, bytesRead: reading.bytesRead(), content };
@@ -86,10 +87,11 @@ export function createLane(): Lane {
       scan(Buffer.alloc(0), true);
       const rest = writer.full.splice(0);
       if (writer.rows.count > 0) rest.push(writer.rows);
-      yield takeBlock(rest, await reading.finish());
+      last = takeBlock(rest, await reading.finish());
     } finally {
       await reading.close();
     }
+    yield last; // whoever takes it may end this thread at once
   }
   return {
     read,

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { KYC_STAGES, PRODUCTS } from '../activity.ts';
 import { EVENT_TIMESTAMP } from '../db/schema.ts';
 import { monthText } from './encode.ts';
-import { statusesOf, successesOf, type Tally, totalsOf } from './tally.ts';
+import { outcomesOf, successesOf, type Tally, totalsOf } from './tally.ts';
 
 /** Columns of merchant_total: events of each product, and successful KYC events of each stage. */
 export const PRODUCT_COLUMNS = PRODUCTS.map((product) => product.toLowerCase());
@@ -57,7 +57,7 @@ type Rollup = keyof typeof ROLLUPS;
  */
 export async function addToRollups(client: pg.Client, events: string): Promise<void> {
   for (const [table, { select }] of Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Rollup]][])
-    await upsert(client, table, select(events), []);
+    await upsert(client, table, select(events));
 }
 
 /** Adds what was counted in memory to the rollups. */
@@ -68,17 +68,15 @@ export async function addTally(client: pg.Client, tally: Tally): Promise<void> {
     totals.merchants,
     ...totals.columns,
   ]);
+  const isFirst = await isEmpty(client, 'merchant_month');
   for (const [month, successes] of tally.months) {
     const { merchants, counts, kobo } = successesOf(successes);
-    await upsert(
-      client,
-      'merchant_month',
-      `SELECT '${monthText(month)}'::date, merchant_key, success_count, success_kobo
-         FROM unnest($1::int[], $2::bigint[], $3::numeric[]) AS t (merchant_key, success_count, success_kobo)`,
-      [merchants, counts, kobo],
-    );
+    const rows = `
+      SELECT '${monthText(month)}'::date, merchant_key, success_count, success_kobo
+        FROM unnest($1::int[], $2::bigint[], $3::numeric[]) AS t (merchant_key, success_count, success_kobo)`;
+    await upsert(client, 'merchant_month', rows, [merchants, counts, kobo], isFirst);
   }
-  const { products, statuses, counts } = statusesOf(tally);
+  const { products, statuses, counts } = outcomesOf(tally);
   await upsert(client, 'product_status', 'SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])', [
     products,
     statuses,
@@ -86,21 +84,36 @@ export async function addTally(client: pg.Client, tally: Tally): Promise<void> {
   ]);
 }
 
-/** @param rows a query that gives key and values; in key order, so that the index is walked once */
+/**
+ * Adds rows in key order, so that the index is walked once.
+ *
+ * @param rows a query that gives key and values, with `arrays` as its parameters
+ * @param isFirst the table was empty, and none of these keys was added before
+ */
 async function upsert(
   client: pg.Client,
   table: Rollup,
   rows: string,
-  arrays: readonly (readonly (number | bigint | string)[])[],
+  arrays: readonly (readonly (number | bigint | string)[])[] = [],
+  isFirst?: boolean,
 ): Promise<void> {
   const { key, values } = ROLLUPS[table];
+  // An empty table is filled without ON CONFLICT: 200,000 rows take 0.28 s instead of 0.50 s.
+  const canConflict = !(isFirst ?? (await isEmpty(client, table)));
   await client.query(
     `INSERT INTO ${table} AS r (${[...key, ...values].join(', ')})
      SELECT * FROM (${rows}) AS added
       ORDER BY ${key.map((_, index) => index + 1).join(', ')}
-         ON CONFLICT (${key.join(', ')})
-         DO UPDATE SET ${values.map((value) => `${value} = r.${value} + excluded.${value}`).join(', ')}`,
+         ${canConflict ? onConflict(key, values) : ''}`,
     // As array literals: several times faster than what the driver makes of long arrays.
     arrays.map((array) => `{${array.join(',')}}`),
   );
 }
+
+async function isEmpty(client: pg.Client, table: Rollup): Promise<boolean> {
+  return (await client.query(`SELECT FROM ${table} LIMIT 1`)).rowCount === 0;
+}
+
+const onConflict = (key: readonly string[], values: readonly string[]) => `
+  ON CONFLICT (${key.join(', ')})
+  DO UPDATE SET ${values.map((value) => `${value} = r.${value} + excluded.${value}`).join(', ')}`;

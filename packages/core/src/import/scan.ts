@@ -1,6 +1,6 @@
 import { type Activity, type CoercedColumn, judgeRow, REQUIRED_COLUMNS, type RejectReason } from '../activity.ts';
 import { createRows, encodeRow, type RowKeys, type Rows } from './encode.ts';
-import { type FastLane, type Memory, NOT_TAKEN, PADDING_BYTES } from './fast-lane.ts';
+import { createMemory, type FastLane, type Memory, NOT_TAKEN, PADDING_BYTES } from './fast-lane.ts';
 import { type Header, parseHeader, parseRecord } from './parse.ts';
 import { type CutState, cutRecords, type RecordKind } from './records.ts';
 
@@ -66,7 +66,7 @@ export function createScanner(
   writer: RowWriter,
   sink: RowSink,
 ): (piece: Buffer, isLast: boolean) => void {
-  const memory: Memory = { bytes: Buffer.alloc(512 * 1024 + PADDING_BYTES), length: 0 };
+  const memory = createMemory(512 * 1024);
   const state: CutState = { line: 1, tooLong: null };
   let isAtStart = true;
   let header: Header | null = null;
@@ -119,9 +119,9 @@ export function createScanner(
 function append(memory: Memory, piece: Buffer): void {
   const length = memory.length + piece.length;
   if (length + PADDING_BYTES > memory.bytes.length) {
-    const larger = Buffer.alloc(2 * length + PADDING_BYTES);
-    memory.bytes.copy(larger, 0, 0, memory.length);
-    memory.bytes = larger;
+    const larger = createMemory(2 * length);
+    memory.bytes.copy(larger.bytes, 0, 0, memory.length);
+    Object.assign(memory, larger);
   }
   piece.copy(memory.bytes, memory.length);
   memory.length = length;

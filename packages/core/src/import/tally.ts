@@ -1,4 +1,6 @@
 import { KYC_STAGES, PRODUCTS, STATUSES } from '../activity.ts';
+import type { Dictionaries } from './codes.ts';
+import { OFFSETS, ROW_BYTES, type Rows } from './encode.ts';
 import { splitContext, splitKind } from './lane.ts';
 
 /**
@@ -7,18 +9,16 @@ import { splitContext, splitKind } from './lane.ts';
  */
 export type Tally = {
   /** By kind key: the product's position in PRODUCTS, and the KYC stage's in KYC_STAGES or -1. */
-  readonly productOfKind: number[];
-  readonly stageOfKind: number[];
+  products: Int8Array;
+  stages: Int8Array;
   /** By context key: the status's position in STATUSES. */
-  readonly statusOfContext: number[];
+  statuses: Int8Array;
   /** By merchant key: COUNTERS of each. */
   totals: Int32Array;
-  /** By product and status. */
-  readonly statuses: Float64Array;
+  /** Events by product and status. */
+  readonly outcomes: Float64Array;
   /** By month, and then by merchant key: successes. */
   readonly months: Map<number, Month>;
-  lastMonth: number;
-  last: Month;
   /** Set where it can't be trusted, or grew too large: then the database has to count. */
   isGivenUp: boolean;
 };
@@ -32,18 +32,105 @@ const MAX_BYTES = 64 * 1024 * 1024;
 const TWO_52 = 2 ** 52;
 const TWO_20 = 2 ** 20;
 
-export function createTally(): Tally {
-  return {
-    productOfKind: [],
-    stageOfKind: [],
-    statusOfContext: [],
+/** @param dictionaries say what the keys mean that are known by now */
+export function createTally({ kinds, contexts }: Dictionaries): Tally {
+  const tally: Tally = {
+    products: new Int8Array(256),
+    stages: new Int8Array(256),
+    statuses: new Int8Array(1024),
     totals: new Int32Array(1024 * COUNTERS),
-    statuses: new Float64Array(PRODUCTS.length * STATUSES.length),
+    outcomes: new Float64Array(PRODUCTS.length * STATUSES.length),
     months: new Map(),
-    lastMonth: -1,
-    last: noMonth(0),
     isGivenUp: false,
   };
+  for (const [text, key] of kinds.keys) describeKind(tally, key, text);
+  for (const [text, key] of contexts.keys) describeContext(tally, key, text);
+  return tally;
+}
+
+/** Says what a kind key means, before it is counted. */
+export function describeKind(tally: Tally, key: number, text: string): void {
+  const [product, eventType] = splitKind(text);
+  if (key >= tally.products.length) {
+    tally.products = larger(tally.products, key);
+    tally.stages = larger(tally.stages, key);
+  }
+  tally.products[key] = (PRODUCTS as readonly string[]).indexOf(product);
+  tally.stages[key] = product === 'KYC' ? (KYC_STAGES as readonly string[]).indexOf(eventType) : -1;
+}
+
+/** Says what a context key means, before it is counted. */
+export function describeContext(tally: Tally, key: number, text: string): void {
+  if (key >= tally.statuses.length) tally.statuses = larger(tally.statuses, key);
+  tally.statuses[key] = (STATUSES as readonly string[]).indexOf(splitContext(text)[0]);
+}
+
+function larger(array: Int8Array, index: number): Int8Array {
+  const copy = new Int8Array(2 * index);
+  copy.set(array);
+  return copy;
+}
+
+/** Counts the rows of a block that are marked with 1. Their keys are in place. */
+export function countRows(tally: Tally, { months, count }: Rows, view: DataView, isNew: Uint8Array): void {
+  const { products, stages, statuses, outcomes } = tally;
+  let { totals } = tally;
+  let lastMonth = -1;
+  let month = noMonth(0);
+  for (let row = 0, at = 0; row < count; row += 1, at += ROW_BYTES) {
+    if (isNew[row] === 0) continue;
+    const merchantKey = view.getInt32(at + OFFSETS.merchantKey);
+    const kindKey = view.getInt32(at + OFFSETS.kindKey);
+    const product = products[kindKey] as number;
+    const status = statuses[view.getInt32(at + OFFSETS.contextKey)] as number;
+    if ((merchantKey + 1) * COUNTERS > totals.length) totals = growTotals(tally, merchantKey);
+    const first = merchantKey * COUNTERS;
+    (totals[first + product] as number) += 1;
+    (outcomes[product * STATUSES.length + status] as number) += 1;
+    if (status !== SUCCESS) continue;
+
+    const stage = stages[kindKey] as number;
+    if (stage !== -1) (totals[first + PRODUCTS.length + stage] as number) += 1;
+    if (months[row] !== lastMonth) {
+      lastMonth = months[row] as number;
+      month = monthOf(tally, lastMonth);
+    }
+    if (merchantKey >= month.counts.length) growMonth(month, merchantKey);
+    const { counts, high, low } = month;
+    (counts[merchantKey] as number) += 1;
+    (high[merchantKey] as number) += view.getInt32(at + OFFSETS.amountKobo);
+    const sum = (low[merchantKey] as number) + view.getUint32(at + OFFSETS.amountKobo + 4);
+    if (sum < TWO_52) {
+      low[merchantKey] = sum;
+    } else {
+      low[merchantKey] = sum - TWO_52;
+      (high[merchantKey] as number) += TWO_20;
+    }
+  }
+  giveUpWhenLarge(tally);
+}
+
+function monthOf(tally: Tally, month: number): Month {
+  const known = tally.months.get(month);
+  if (known !== undefined) return known;
+  const added = noMonth(tally.totals.length / COUNTERS);
+  tally.months.set(month, added);
+  return added;
+}
+
+function growTotals(tally: Tally, merchantKey: number): Int32Array {
+  const totals = new Int32Array(2 * (merchantKey + 1) * COUNTERS);
+  totals.set(tally.totals);
+  tally.totals = totals;
+  return totals;
+}
+
+function growMonth(month: Month, merchantKey: number): void {
+  const added = noMonth(2 * (merchantKey + 1));
+  added.counts.set(month.counts);
+  added.high.set(month.high);
+  added.low.set(month.low);
+  Object.assign(month, added);
 }
 
 const noMonth = (size: number): Month => ({
@@ -51,79 +138,6 @@ const noMonth = (size: number): Month => ({
   high: new Float64Array(size),
   low: new Float64Array(size),
 });
-
-/** Says what a kind key means, before it is counted. */
-export function describeKind(tally: Tally, key: number, text: string): void {
-  const [product, eventType] = splitKind(text);
-  tally.productOfKind[key] = (PRODUCTS as readonly string[]).indexOf(product);
-  tally.stageOfKind[key] = product === 'KYC' ? (KYC_STAGES as readonly string[]).indexOf(eventType) : -1;
-}
-
-/** Says what a context key means, before it is counted. */
-export function describeContext(tally: Tally, key: number, text: string): void {
-  tally.statusOfContext[key] = (STATUSES as readonly string[]).indexOf(splitContext(text)[0]);
-}
-
-/** Counts one event. Its amount in kobo is `koboHigh` × 2^32 + `koboLow`. */
-export function countEvent(
-  tally: Tally,
-  merchantKey: number,
-  kindKey: number,
-  contextKey: number,
-  month: number,
-  koboHigh: number,
-  koboLow: number,
-): void {
-  if ((merchantKey + 1) * COUNTERS > tally.totals.length) growTotals(tally, merchantKey);
-  const product = tally.productOfKind[kindKey] as number;
-  const status = tally.statusOfContext[contextKey] as number;
-  const first = merchantKey * COUNTERS;
-  (tally.totals[first + product] as number) += 1;
-  (tally.statuses[product * STATUSES.length + status] as number) += 1;
-  if (status !== SUCCESS) return;
-
-  const stage = tally.stageOfKind[kindKey] as number;
-  if (stage !== -1) (tally.totals[first + PRODUCTS.length + stage] as number) += 1;
-  if (month !== tally.lastMonth) setMonth(tally, month);
-  if (merchantKey >= tally.last.counts.length) growMonth(tally, merchantKey);
-  const { counts, high, low } = tally.last;
-  (counts[merchantKey] as number) += 1;
-  (high[merchantKey] as number) += koboHigh;
-  const sum = (low[merchantKey] as number) + koboLow;
-  if (sum < TWO_52) {
-    low[merchantKey] = sum;
-  } else {
-    low[merchantKey] = sum - TWO_52;
-    (high[merchantKey] as number) += TWO_20;
-  }
-}
-
-function setMonth(tally: Tally, month: number): void {
-  let found = tally.months.get(month);
-  if (found === undefined) {
-    found = noMonth(tally.totals.length / COUNTERS);
-    tally.months.set(month, found);
-    giveUpWhenLarge(tally);
-  }
-  tally.lastMonth = month;
-  tally.last = found;
-}
-
-function growTotals(tally: Tally, merchantKey: number): void {
-  const larger = new Int32Array(2 * (merchantKey + 1) * COUNTERS);
-  larger.set(tally.totals);
-  tally.totals = larger;
-  giveUpWhenLarge(tally);
-}
-
-function growMonth(tally: Tally, merchantKey: number): void {
-  const larger = noMonth(2 * (merchantKey + 1));
-  larger.counts.set(tally.last.counts);
-  larger.high.set(tally.last.high);
-  larger.low.set(tally.last.low);
-  Object.assign(tally.last, larger);
-  giveUpWhenLarge(tally);
-}
 
 function giveUpWhenLarge(tally: Tally): void {
   let bytes = tally.totals.byteLength;
@@ -136,7 +150,7 @@ function giveUpWhenLarge(tally: Tally): void {
 export function giveUp(tally: Tally): void {
   tally.isGivenUp = true;
   tally.months.clear();
-  tally.lastMonth = -1;
+  tally.totals = new Int32Array(0);
 }
 
 /** Merchants with events, and each of their counters as a column: products, then stages. */
@@ -168,11 +182,11 @@ export function successesOf({ counts, high, low }: Month): { merchants: number[]
 }
 
 /** Product, status and number of events, where there are any. */
-export function statusesOf({ statuses }: Tally): { products: string[]; statuses: string[]; counts: number[] } {
-  const found = [...statuses.keys()].filter((index) => (statuses[index] as number) > 0);
+export function outcomesOf({ outcomes }: Tally): { products: string[]; statuses: string[]; counts: number[] } {
+  const found = [...outcomes.keys()].filter((index) => (outcomes[index] as number) > 0);
   return {
     products: found.map((index) => PRODUCTS[Math.floor(index / STATUSES.length)] as string),
     statuses: found.map((index) => STATUSES[index % STATUSES.length] as string),
-    counts: found.map((index) => statuses[index] as number),
+    counts: found.map((index) => outcomes[index] as number),
   };
 }
