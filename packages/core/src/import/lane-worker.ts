@@ -25,9 +25,11 @@ const lane = createLane();
 let ahead = 0;
 let goOn: (() => void) | null = null;
 
+let reading = Promise.resolve();
+
 port.on('message', (message: ToLane) => {
   if (message.type === 'read') {
-    void read(message.file, message.strict);
+    reading = reading.then(() => read(message.file, message.strict)); // one after the other
   } else if (message.type === 'release') {
     const { bytes } = message.rows;
     lane.release({ ...message.rows, bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) });

@@ -67,7 +67,7 @@ export function createLane(): Lane {
       unknownColumns: (names) => warnings.push(`${file.name}: unknown columns are ignored: ${listSome(names)}`),
     });
 
-    const reading = await openFile(file);
+    const reading = openFile(file);
     let last: Block;
     try {
       const takeBlock = (rows: readonly Rows[], content: Content | null): Block => {
@@ -87,9 +87,9 @@ export function createLane(): Lane {
       scan(Buffer.alloc(0), true);
       const rest = writer.full.splice(0);
       if (writer.rows.count > 0) rest.push(writer.rows);
-      last = takeBlock(rest, await reading.finish());
+      last = takeBlock(rest, reading.finish());
     } finally {
-      await reading.close();
+      reading.close();
     }
     yield last; // whoever takes it may end this thread at once
   }

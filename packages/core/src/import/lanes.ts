@@ -53,7 +53,10 @@ function openInThisThread(strict: boolean): Lanes {
   return { keys: [keys], read: (file) => ({ keys, blocks: read(file, strict), release }), close: async () => {} };
 }
 
-/** Each lane takes the next file when it has read one; whoever takes the blocks asks for the files in their order. */
+/**
+ * Each lane takes the next file before it has read the last one, so that it never waits for work; whoever takes the blocks
+ * asks for the files in their order.
+ */
 function openThreads(files: readonly SourceFile[], strict: boolean, jobs: number): Lanes {
   const waiting = [...files];
   const threads = Array.from({ length: Math.min(jobs, files.length) }, () => startThread());
@@ -64,12 +67,12 @@ function openThreads(files: readonly SourceFile[], strict: boolean, jobs: number
     const blocks = thread.read(file, strict, () => startNext(thread));
     opened.set(file, { keys: thread.keys, blocks, release: thread.release });
   }
-  for (const thread of threads) startNext(thread);
+  for (const thread of [...threads, ...threads]) startNext(thread);
 
   return {
     keys: threads.map(({ keys }) => keys),
     read: (file) => {
-      // When the last block of a file has come, its lane has taken the next one that nobody had: so it is open by now.
+      // Each lane holds the next files that nobody had, so the first that was not asked for is always held by one.
       const blocks = opened.get(file)!;
       opened.delete(file);
       return blocks;
@@ -94,29 +97,33 @@ function startThread(): Thread {
   const post = (message: ToLane, transfer: ArrayBuffer[] = []) => worker.postMessage(message, transfer);
   let crash: Error | null = null;
   let isClosing = false;
-  /** Messages of the file that is being read, and who waits for them. */
-  let inbox: Inbox = createInbox();
-  let onRead = () => {};
+  /** Of the files that the thread was told to read, in their order. */
+  const inboxes: Inbox[] = [];
   worker.on('message', (message: FromLane) => {
+    const inbox = inboxes[0]!;
     inbox.messages.push(message);
     inbox.wake();
-    if (message.type === 'failure' || message.block.content !== null) onRead();
+    if (message.type === 'block' && message.block.content === null) return;
+    inboxes.shift();
+    inbox.onRead();
   });
   const onCrash = (error: Error) => {
     crash ??= error;
-    inbox.wake();
+    for (const inbox of inboxes) inbox.wake();
   };
   worker.on('error', onCrash);
   worker.on('exit', (code) => {
     if (!isClosing) onCrash(new Error(`the thread that read the file ended with ${code}`));
   });
 
-  async function* take({ messages }: Inbox, waitFor: () => Promise<void>): AsyncGenerator<Block> {
+  async function* take(inbox: Inbox): AsyncGenerator<Block> {
     for (;;) {
-      const message = messages.shift();
+      const message = inbox.messages.shift();
       if (message === undefined) {
         if (crash !== null) throw crash;
-        await waitFor();
+        await new Promise<void>((resolve) => {
+          inbox.wake = resolve;
+        });
       } else if (message.type === 'failure') {
         throw new MoniepointError(message.kind, message.message);
       } else {
@@ -129,16 +136,11 @@ function startThread(): Thread {
 
   return {
     keys: createLaneKeys(),
-    read: (file, strict, whenRead) => {
-      const own = createInbox();
-      inbox = own;
-      onRead = whenRead;
+    read: (file, strict, onRead) => {
+      const inbox: Inbox = { messages: [], wake: () => {}, onRead };
+      inboxes.push(inbox);
       post({ type: 'read', file, strict });
-      const waitFor = () =>
-        new Promise<void>((resolve) => {
-          own.wake = resolve;
-        });
-      return take(own, waitFor);
+      return take(inbox);
     },
     release: (rows) => {
       const { bytes, lines, months } = rows;
@@ -151,9 +153,8 @@ function startThread(): Thread {
   };
 }
 
-type Inbox = { readonly messages: FromLane[]; wake: () => void };
-
-const createInbox = (): Inbox => ({ messages: [], wake: () => {} });
+/** What came of a file and was not taken yet. */
+type Inbox = { readonly messages: FromLane[]; wake: () => void; readonly onRead: () => void };
 
 /** Between threads a Buffer loses its methods. */
 function fromClone(block: Block): Block {
