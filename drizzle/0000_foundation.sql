@@ -91,12 +91,13 @@ CREATE TABLE "merchant_month" (
 	"merchant_key" integer NOT NULL,
 	"month" date NOT NULL,
 	"success_count" bigint NOT NULL,
-	"success_kobo" numeric NOT NULL,
 	CONSTRAINT "merchant_month_pkey" PRIMARY KEY("month","merchant_key")
 );
 --> statement-breakpoint
 CREATE TABLE "merchant_total" (
 	"merchant_key" integer NOT NULL,
+	"success_kobo" numeric NOT NULL,
+	"success_count" bigint NOT NULL,
 	"pos" bigint NOT NULL,
 	"airtime" bigint NOT NULL,
 	"bills" bigint NOT NULL,

@@ -320,7 +320,7 @@ describe('verify', () => {
     const bad = await run('verify');
     expect(bad.code).toBe(1);
     expect(bad.out).toContain(
-      'DIFFERS  rollup merchant_total\n         1: stored 2 0 0 0 0 0 0 0 0 0, expected 1 0 0 0 0 0 0 0 0 0\n',
+      'DIFFERS  rollup merchant_total\n         1: stored 10000 1 2 0 0 0 0 0 0 0 0 0, expected 10000 1 1 0 0 0 0 0 0 0 0 0\n',
     );
     expect(bad.err).toMatch(/^error: 1 of \d+ checks differ: rollup merchant_total\. /);
     expect(JSON.parse((await run('verify', '--json')).out).agrees).toBe(false);

@@ -204,17 +204,18 @@ export const merchantMonth = pgTable(
     merchantKey: integer('merchant_key').notNull(),
     month: date('month', { mode: 'string' }).notNull(),
     successCount: count('success_count'),
-    successKobo: numeric('success_kobo').notNull(),
   },
   // By month first: what a day adds lies together.
   (t) => [primaryKey({ name: 'merchant_month_pkey', columns: [t.month, t.merchantKey] })],
 );
 
-/** Events of each product, and successful KYC events of each stage of the funnel. */
+/** Successes and their sum, events of each product, and successful KYC events of each stage of the funnel. */
 export const merchantTotal = pgTable(
   'merchant_total',
   {
     merchantKey: integer('merchant_key').notNull(),
+    successKobo: numeric('success_kobo').notNull(),
+    successCount: count('success_count'),
     pos: count('pos'),
     airtime: count('airtime'),
     bills: count('bills'),

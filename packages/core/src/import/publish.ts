@@ -24,20 +24,16 @@ export async function publish(client: pg.Client): Promise<void> {
 /** Definitions: CONTRACT.md section 3. Text is compared by code point, so that a tie ends alike on every server. */
 async function computeAnswers(client: pg.Client): Promise<Answers> {
   const top = await client.query<{ merchant_id: string; kobo: string }>(
-    `SELECT m.merchant_id, t.kobo
-       FROM (SELECT merchant_key, sum(success_kobo) AS kobo
-               FROM merchant_month
-              WHERE success_count > 0
-              GROUP BY merchant_key) t
+    `SELECT m.merchant_id, t.success_kobo AS kobo
+       FROM merchant_total t
        JOIN merchant m USING (merchant_key)
-      ORDER BY t.kobo DESC, m.merchant_id COLLATE "C"
+      WHERE t.success_count > 0
+      ORDER BY t.success_kobo DESC, m.merchant_id COLLATE "C"
       LIMIT 1`,
   );
   const months = await client.query<{ month: string; merchants: string }>(
-    `SELECT to_char(month, 'YYYY-MM') AS month, count(*) AS merchants
-       FROM merchant_month
-      WHERE success_count > 0
-      GROUP BY 1
+    `SELECT to_char(month, 'YYYY-MM') AS month, merchants
+       FROM (SELECT month, count(*) AS merchants FROM merchant_month WHERE success_count > 0 GROUP BY month) t
       ORDER BY 1`,
   );
   const { rows: totals } = await client.query<Record<string, string>>(

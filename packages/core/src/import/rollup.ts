@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { KYC_STAGES, PRODUCTS } from '../activity.ts';
 import { EVENT_TIMESTAMP } from '../db/schema.ts';
 import { monthText } from './encode.ts';
-import { outcomesOf, successesOf, type Tally, totalsOf } from './tally.ts';
+import { outcomesOf, type Tally, totalsOf } from './tally.ts';
 
 /** Columns of merchant_total: events of each product, and successful KYC events of each stage. */
 export const PRODUCT_COLUMNS = PRODUCTS.map((product) => product.toLowerCase());
@@ -15,10 +15,10 @@ export const STAGE_COLUMNS = ['documents_submitted', 'verifications_completed', 
 export const ROLLUPS = {
   merchant_month: {
     key: ['month', 'merchant_key'],
-    values: ['success_count', 'success_kobo'],
+    values: ['success_count'],
     select: (events: string) =>
       `SELECT date_trunc('month', ${EVENT_TIMESTAMP} AT TIME ZONE 'UTC')::date AS month, merchant_key,
-              count(*) AS success_count, sum(amount_kobo) AS success_kobo
+              count(*) AS success_count
          FROM ${events}
          JOIN context USING (context_key)
         WHERE status = 'SUCCESS'
@@ -26,9 +26,11 @@ export const ROLLUPS = {
   },
   merchant_total: {
     key: ['merchant_key'],
-    values: [...PRODUCT_COLUMNS, ...STAGE_COLUMNS],
+    values: ['success_kobo', 'success_count', ...PRODUCT_COLUMNS, ...STAGE_COLUMNS],
     select: (events: string) =>
       `SELECT merchant_key,
+              coalesce(sum(amount_kobo) FILTER (WHERE status = 'SUCCESS'), 0) AS success_kobo,
+              count(*) FILTER (WHERE status = 'SUCCESS') AS success_count,
               ${PRODUCTS.map((product) => `count(*) FILTER (WHERE product = '${product}') AS ${product.toLowerCase()}`).join(', ')},
               ${KYC_STAGES.map((stage, index) => `count(*) FILTER (WHERE product = 'KYC' AND event_type = '${stage}' AND status = 'SUCCESS') AS ${STAGE_COLUMNS[index]}`).join(', ')}
          FROM ${events}
@@ -62,25 +64,32 @@ export async function addToRollups(client: pg.Client, events: string): Promise<v
 
 /** Adds what was counted in memory to the rollups. */
 export async function addTally(client: pg.Client, tally: Tally): Promise<void> {
-  const totals = totalsOf(tally);
-  const counters = totals.columns.map((_, index) => `$${index + 2}::bigint[]`).join(', ');
-  await upsert(client, 'merchant_total', `SELECT * FROM unnest($1::int[], ${counters})`, [
-    totals.merchants,
-    ...totals.columns,
+  const { merchants, kobo, counters } = totalsOf(tally);
+  const counts = counters.map((_, index) => `$${index + 3}::bigint[]`).join(', ');
+  await upsert(client, 'merchant_total', `SELECT * FROM unnest($1::int[], $2::numeric[], ${counts})`, [
+    merchants,
+    kobo,
+    ...counters,
   ]);
   const isFirst = await isEmpty(client, 'merchant_month');
-  for (const [month, successes] of tally.months) {
-    const { merchants, counts, kobo } = successesOf(successes);
+  for (const [month, counts] of tally.months) {
     const rows = `
-      SELECT '${monthText(month)}'::date, merchant_key, success_count, success_kobo
-        FROM unnest($1::int[], $2::bigint[], $3::numeric[]) AS t (merchant_key, success_count, success_kobo)`;
-    await upsert(client, 'merchant_month', rows, [merchants, counts, kobo], isFirst);
+      SELECT '${monthText(month)}'::date, merchant_key, success_count
+        FROM unnest($1::int[], $2::bigint[]) AS t (merchant_key, success_count)`;
+    const active = [...counts.keys()].filter((merchant) => (counts[merchant] as number) > 0);
+    await upsert(
+      client,
+      'merchant_month',
+      rows,
+      [active, active.map((merchant) => counts[merchant] as number)],
+      isFirst,
+    );
   }
-  const { products, statuses, counts } = outcomesOf(tally);
+  const outcomes = outcomesOf(tally);
   await upsert(client, 'product_status', 'SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])', [
-    products,
-    statuses,
-    counts,
+    outcomes.products,
+    outcomes.statuses,
+    outcomes.counts,
   ]);
 }
 

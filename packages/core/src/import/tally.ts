@@ -15,18 +15,20 @@ export type Tally = {
   statuses: Int8Array;
   /** By merchant key: COUNTERS of each. */
   totals: Int32Array;
+  /** By merchant key: the upper and the lower half of the sum of successful amounts. */
+  sums: Float64Array;
   /** Events by product and status. */
   readonly outcomes: Float64Array;
   /** By month, and then by merchant key: successes. */
-  readonly months: Map<number, Month>;
+  readonly months: Map<number, Int32Array>;
   /** Set where it can't be trusted, or grew too large: then the database has to count. */
   isGivenUp: boolean;
 };
 
-type Month = { counts: Int32Array; high: Float64Array; low: Float64Array };
-
-/** Events of each product, then successful KYC events of each stage. */
-const COUNTERS = PRODUCTS.length + KYC_STAGES.length;
+/** Successes, then events of each product, then successful KYC events of each stage. */
+const COUNTERS = 1 + PRODUCTS.length + KYC_STAGES.length;
+const FIRST_PRODUCT = 1;
+const FIRST_STAGE = 1 + PRODUCTS.length;
 const SUCCESS = STATUSES.indexOf('SUCCESS');
 const MAX_BYTES = 64 * 1024 * 1024;
 const TWO_52 = 2 ** 52;
@@ -39,6 +41,7 @@ export function createTally({ kinds, contexts }: Dictionaries): Tally {
     stages: new Int8Array(256),
     statuses: new Int8Array(1024),
     totals: new Int32Array(1024 * COUNTERS),
+    sums: new Float64Array(1024 * 2),
     outcomes: new Float64Array(PRODUCTS.length * STATUSES.length),
     months: new Map(),
     isGivenUp: false,
@@ -74,75 +77,63 @@ function larger(array: Int8Array, index: number): Int8Array {
 /** Counts the rows of a block that are marked with 1. Their keys are in place. */
 export function countRows(tally: Tally, { months, count }: Rows, view: DataView, isNew: Uint8Array): void {
   const { products, stages, statuses, outcomes } = tally;
-  let { totals } = tally;
   let lastMonth = -1;
-  let month = noMonth(0);
+  let successes: Int32Array = new Int32Array(0);
   for (let row = 0, at = 0; row < count; row += 1, at += ROW_BYTES) {
     if (isNew[row] === 0) continue;
     const merchantKey = view.getInt32(at + OFFSETS.merchantKey);
     const kindKey = view.getInt32(at + OFFSETS.kindKey);
     const product = products[kindKey] as number;
     const status = statuses[view.getInt32(at + OFFSETS.contextKey)] as number;
-    if ((merchantKey + 1) * COUNTERS > totals.length) totals = growTotals(tally, merchantKey);
+    if (2 * merchantKey >= tally.sums.length) growTotals(tally, merchantKey);
+    const { totals, sums } = tally;
     const first = merchantKey * COUNTERS;
-    (totals[first + product] as number) += 1;
+    (totals[first + FIRST_PRODUCT + product] as number) += 1;
     (outcomes[product * STATUSES.length + status] as number) += 1;
     if (status !== SUCCESS) continue;
 
+    (totals[first] as number) += 1;
     const stage = stages[kindKey] as number;
-    if (stage !== -1) (totals[first + PRODUCTS.length + stage] as number) += 1;
-    if (months[row] !== lastMonth) {
+    if (stage !== -1) (totals[first + FIRST_STAGE + stage] as number) += 1;
+    if (months[row] !== lastMonth || merchantKey >= successes.length) {
       lastMonth = months[row] as number;
-      month = monthOf(tally, lastMonth);
+      successes = successesOf(tally, lastMonth, merchantKey);
     }
-    if (merchantKey >= month.counts.length) growMonth(month, merchantKey);
-    const { counts, high, low } = month;
-    (counts[merchantKey] as number) += 1;
-    (high[merchantKey] as number) += view.getInt32(at + OFFSETS.amountKobo);
-    const sum = (low[merchantKey] as number) + view.getUint32(at + OFFSETS.amountKobo + 4);
-    if (sum < TWO_52) {
-      low[merchantKey] = sum;
+    (successes[merchantKey] as number) += 1;
+    (sums[2 * merchantKey] as number) += view.getInt32(at + OFFSETS.amountKobo);
+    const low = (sums[2 * merchantKey + 1] as number) + view.getUint32(at + OFFSETS.amountKobo + 4);
+    if (low < TWO_52) {
+      sums[2 * merchantKey + 1] = low;
     } else {
-      low[merchantKey] = sum - TWO_52;
-      (high[merchantKey] as number) += TWO_20;
+      sums[2 * merchantKey + 1] = low - TWO_52;
+      (sums[2 * merchantKey] as number) += TWO_20;
     }
   }
   giveUpWhenLarge(tally);
 }
 
-function monthOf(tally: Tally, month: number): Month {
-  const known = tally.months.get(month);
-  if (known !== undefined) return known;
-  const added = noMonth(tally.totals.length / COUNTERS);
-  tally.months.set(month, added);
-  return added;
+/** Successes of the month, with room for the merchant. */
+function successesOf({ months, sums }: Tally, month: number, merchantKey: number): Int32Array {
+  const known = months.get(month);
+  if (known !== undefined && merchantKey < known.length) return known;
+  const grown = new Int32Array(sums.length / 2);
+  if (known !== undefined) grown.set(known);
+  months.set(month, grown);
+  return grown;
 }
 
-function growTotals(tally: Tally, merchantKey: number): Int32Array {
-  const totals = new Int32Array(2 * (merchantKey + 1) * COUNTERS);
+function growTotals(tally: Tally, merchantKey: number): void {
+  const size = 2 * (merchantKey + 1);
+  const totals = new Int32Array(size * COUNTERS);
   totals.set(tally.totals);
-  tally.totals = totals;
-  return totals;
+  const sums = new Float64Array(size * 2);
+  sums.set(tally.sums);
+  Object.assign(tally, { totals, sums });
 }
-
-function growMonth(month: Month, merchantKey: number): void {
-  const added = noMonth(2 * (merchantKey + 1));
-  added.counts.set(month.counts);
-  added.high.set(month.high);
-  added.low.set(month.low);
-  Object.assign(month, added);
-}
-
-const noMonth = (size: number): Month => ({
-  counts: new Int32Array(size),
-  high: new Float64Array(size),
-  low: new Float64Array(size),
-});
 
 function giveUpWhenLarge(tally: Tally): void {
-  let bytes = tally.totals.byteLength;
-  for (const { counts, high, low } of tally.months.values())
-    bytes += counts.byteLength + high.byteLength + low.byteLength;
+  let bytes = tally.totals.byteLength + tally.sums.byteLength;
+  for (const counts of tally.months.values()) bytes += counts.byteLength;
   if (bytes > MAX_BYTES) giveUp(tally);
 }
 
@@ -151,33 +142,21 @@ export function giveUp(tally: Tally): void {
   tally.isGivenUp = true;
   tally.months.clear();
   tally.totals = new Int32Array(0);
+  tally.sums = new Float64Array(0);
 }
 
-/** Merchants with events, and each of their counters as a column: products, then stages. */
-export function totalsOf({ totals }: Tally): { merchants: number[]; columns: number[][] } {
+/** Merchants with events, the sum of the successful amounts of each in kobo, and each of the counters as a column. */
+export function totalsOf({ totals, sums }: Tally): { merchants: number[]; kobo: bigint[]; counters: number[][] } {
   const merchants: number[] = [];
-  const columns: number[][] = Array.from({ length: COUNTERS }, () => []);
   for (let first = 0; first < totals.length; first += COUNTERS) {
-    const counters = totals.subarray(first, first + COUNTERS);
-    if (counters.every((count) => count === 0)) continue;
-    merchants.push(first / COUNTERS);
-    columns.forEach((column, index) => {
-      column.push(counters[index] as number);
-    });
+    if (totals.subarray(first, first + COUNTERS).some((count) => count > 0)) merchants.push(first / COUNTERS);
   }
-  return { merchants, columns };
-}
-
-/** Merchants with successes in the month, their number, and the sum of their amounts. */
-export function successesOf({ counts, high, low }: Month): { merchants: number[]; counts: number[]; kobo: bigint[] } {
-  const merchants: number[] = [];
-  counts.forEach((count, merchantKey) => {
-    if (count > 0) merchants.push(merchantKey);
-  });
   return {
     merchants,
-    counts: merchants.map((key) => counts[key] as number),
-    kobo: merchants.map((key) => (BigInt(high[key] as number) << 32n) + BigInt(low[key] as number)),
+    kobo: merchants.map((key) => (BigInt(sums[2 * key] as number) << 32n) + BigInt(sums[2 * key + 1] as number)),
+    counters: Array.from({ length: COUNTERS }, (_, counter) =>
+      merchants.map((key) => totals[key * COUNTERS + counter] as number),
+    ),
   };
 }
 

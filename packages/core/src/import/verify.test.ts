@@ -32,15 +32,15 @@ it('agrees with an empty database and with a fresh import', async () => {
 it.each([
   [
     'a sum that is one kobo off',
-    'UPDATE merchant_month SET success_kobo = success_kobo + 1 WHERE merchant_key = 1',
-    ['rollup merchant_month'],
+    'UPDATE merchant_total SET success_kobo = success_kobo + 1 WHERE merchant_key = 1',
+    ['rollup merchant_total'],
   ],
   ['a product count', 'UPDATE merchant_total SET pos = pos + 1', ['rollup merchant_total']],
   ['a missing KYC stage', 'UPDATE merchant_total SET tier_upgrades = 0', ['rollup merchant_total']],
   ['a status count', 'UPDATE product_status SET event_count = event_count + 1', ['rollup product_status']],
   [
     'a rollup row for a merchant without events',
-    'INSERT INTO merchant_month VALUES (99, DATE $$2024-01-01$$, 1, 1)',
+    'INSERT INTO merchant_month VALUES (99, DATE $$2024-01-01$$, 1)',
     ['rollup merchant_month'],
   ],
   [
