@@ -1,0 +1,44 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { generate } from '@moniepoint/core/generate';
+
+/** Files that every contender can read. */
+export type BenchData = { readonly folder: string; readonly files: readonly string[]; readonly bytes: number };
+
+const SEED = 7;
+const MERCHANTS = 20_000;
+const NO_SIGNAL = new AbortController().signal;
+
+/**
+ * Seeded files with faults and duplicates, without the lines at which a bare COPY stops: with quotes, with another number
+ * of fields, or with bytes that are no printable ASCII. About one row in 200 is left out for that.
+ *
+ * @param folder made anew, unless the same data lies there already
+ */
+export async function prepareData(folder: string, rows: number, days: number, seed = SEED): Promise<BenchData> {
+  const name = `rows-${rows}-files-${days}-seed-${seed}`;
+  const target = join(folder, name);
+  if (!existsSync(target)) {
+    const unfinished = `${target}.new`;
+    rmSync(unfinished, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true });
+    const options = { days, rows: Math.round(rows / days), merchants: MERCHANTS, dirty: 0.02, duplicates: 0.01, seed };
+    for (const path of await generate(unfinished, options, NO_SIGNAL)) {
+      const lines = readFileSync(path, 'latin1').split('\n');
+      writeFileSync(path, `${lines.filter(isReadableByAll).join('\n')}\n`, 'latin1');
+    }
+    renameSync(unfinished, target);
+  }
+  return describe(target);
+}
+
+export function describe(folder: string): BenchData {
+  const files = readdirSync(folder)
+    .sort()
+    .map((name) => join(folder, name));
+  return { folder, files, bytes: files.reduce((sum, path) => sum + statSync(path).size, 0) };
+}
+
+function isReadableByAll(line: string): boolean {
+  return /^[ !#-~]+$/.test(line) && line.split(',').length === 10;
+}
