@@ -95,7 +95,7 @@ export function addValue(index: ByteIndex, value: string, id: number): void {
     index.arena = new DataView(larger.buffer);
   }
   const { arena } = index;
-  for (const [at, byte] of bytes.entries()) arena.setUint8(offset + at, byte);
+  new Uint8Array(arena.buffer).set(bytes, offset);
   const mask = slots.length - 1;
   let slot = hashOf(arena, offset, end) & mask;
   for (; slots[slot] !== 0; slot = (slot + 1) & mask) {
