@@ -63,6 +63,7 @@ export async function importBatch(
     const loaded = attempts.flatMap((one) => one.loaded ?? []);
     const rowsRead = loaded.reduce((sum, { counts }) => sum + counts.read, 0);
     report({ type: 'settling', files: files.length, rowsRead });
+    refuseAborted(signal);
 
     await saveDictionaries(client, dictionaries);
     await bulk?.finish();
@@ -84,12 +85,18 @@ export async function importBatch(
       );
       if (loaded.length > 0) await publish(client);
     }
+    refuseAborted(signal);
     return attempts.map((one) => resultOf(one, isKept));
   };
 
   const results = await inTransaction(client, work, runId === null ? SAVEPOINT : undefined, isKept);
   if (!isKept) forget(run, mark);
   return results;
+}
+
+/** A signal that comes between two statements has none to cancel. */
+function refuseAborted(signal: AbortSignal): void {
+  if (signal.aborted) throw new MoniepointError('interrupted', 'Interrupted before the commit.');
 }
 
 async function loadAll(run: Run, files: readonly SourceFile[], loader: Loader, tally: Tally): Promise<Attempt[]> {

@@ -1,7 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
 import { createFolder, eventId, row, writeActivities } from '../../../../test/files.ts';
 import { PLAIN_IMPORT } from '../../../../test/import.ts';
@@ -58,6 +59,8 @@ async function expectVerified(database: Database): Promise<void> {
   expect(checks.filter(({ differences }) => differences.length > 0)).toEqual([]);
 }
 
+const databaseName = (database: Database) => new URL(database.url.replace('@/', '@socket/')).pathname.slice(1);
+
 const indexesOf = (database: Database) =>
   query(
     database,
@@ -105,6 +108,24 @@ describe('the bulk path', () => {
     await expectVerified(database);
   });
 
+  it('stores small files among large ones as they are', async () => {
+    // The first rows of a COPY wait for the server's answer: their memory must not be filled again before they are sent.
+    const folder = createFolder();
+    const sizes = [100, 3, 60_000, 1, 60_000, 150];
+    const ids = sizes.map((size, file) => Array.from({ length: size }, (_, n) => eventId(file * 100_000 + n)));
+    for (const [file, own] of ids.entries()) {
+      const rows = own.map((event_id) => row({ event_id, merchant_id: `M${file}` }));
+      writeActivities(folder, `activities_2024010${file + 1}.csv`, rows);
+    }
+    const database = await createDatabase();
+    expect((await load(database, [folder])).snapshot?.dataVersion).toBe(1);
+    const stored = await query<{ ids: string[] }>(
+      database,
+      'SELECT array_agg(event_id ORDER BY event_id) AS ids FROM activity GROUP BY merchant_id ORDER BY merchant_id',
+    );
+    expect(stored.map((merchant) => merchant.ids)).toEqual(ids);
+  });
+
   it('leaves nothing of a file that fails, and keeps the others', async () => {
     const paths = await writeDays(6);
     const broken = `${paths[2]}.gz`;
@@ -150,6 +171,30 @@ describe('the bulk path', () => {
     await reader.end();
     expect(result.snapshot?.dataVersion).toBe(5);
     await expectVerified(database);
+  });
+
+  it('asks for no more than a role that may load rows has: then files go in one by one', async () => {
+    const database = await createDatabase();
+    const role = `loader_${randomBytes(4).toString('hex')}`;
+    await query(database, `CREATE ROLE ${role}; GRANT ${role} TO CURRENT_USER`);
+    onTestFinished(async () => {
+      await query(database, `DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    });
+    await query(
+      database,
+      `GRANT USAGE ON SCHEMA public TO ${role}; GRANT TEMP ON DATABASE ${databaseName(database)} TO ${role}`,
+    );
+    await query(database, `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ${role}`);
+    await query(database, `GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO ${role}`);
+    const asLoader: Database = {
+      ...database,
+      connect: async (purpose) => {
+        const client = await database.connect(purpose);
+        await client.query(`SET ROLE ${role}`);
+        return client;
+      },
+    };
+    expect((await load(asLoader, await writeDays(5))).snapshot?.dataVersion).toBe(5);
   });
 
   it('cut off at any moment it leaves nothing, and the next run completes the work', async () => {

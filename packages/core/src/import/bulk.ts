@@ -51,11 +51,11 @@ export function planBulk(
 /**
  * Begins the bulk path inside the caller's transaction.
  *
- * @returns null where somebody else reads or writes the table and does not end within LOCK_WAIT: nobody should have to
- *   wait for us meanwhile
+ * @returns null where the table is not ours, or where somebody else reads or writes it and does not end within LOCK_WAIT:
+ *   nobody should have to wait for us meanwhile
  */
 export async function beginBulk(client: pg.Client, newRows: number): Promise<Bulk | null> {
-  if (!(await lockEvents(client))) return null;
+  if (!(await mayAlterEvents(client)) || !(await lockEvents(client))) return null;
   const { rows: found } = await client.query<{ rows: string }>('SELECT count(*) AS rows FROM event');
   const storedRows = Number(found[0]?.rows);
   // An empty table is made anew, so that where wal_level is minimal its rows need no WAL.
@@ -82,6 +82,14 @@ const LOCK_WAIT = '1s';
 /** What sorting ids for the index may take of the server's memory; 7 M of them need about this much. */
 const BUILD_MEMORY_KB = 256 * 1024;
 const LOCK_NOT_AVAILABLE = '55P03';
+
+/** A role that may only load rows cannot drop an index. */
+async function mayAlterEvents(client: pg.Client): Promise<boolean> {
+  const { rows } = await client.query<{ may: boolean }>(
+    `SELECT pg_has_role(relowner, 'USAGE') AS may FROM pg_class WHERE oid = 'event'::regclass`,
+  );
+  return rows[0]?.may === true;
+}
 
 async function lockEvents(client: pg.Client): Promise<boolean> {
   try {

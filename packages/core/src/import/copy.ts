@@ -53,7 +53,7 @@ export function copyInto(client: pg.Client, statement: string): CopyTarget {
       const isTaken = stream.write(rows);
       socket.uncork();
       if (!isTaken) await Promise.race([once(stream, 'drain'), done]);
-      return socket.writableLength === 0;
+      return stream.writableLength === 0 && socket.writableLength === 0;
     },
     pause: async () => {
       if (running === null) return;

@@ -9,7 +9,8 @@ export type Filter = { readonly words: Int32Array; readonly blockMask: number };
 
 const WORDS_PER_BLOCK = 4;
 const BITS_PER_ID = 16;
-const MIN_BYTES = 2 ** 20;
+/** So that an import of a million rows takes no less memory than one of eight. */
+const MIN_BYTES = 2 ** 24;
 const MAX_BYTES = 2 ** 26;
 
 /** @param ids how many are expected; more make it say "maybe" more often */

@@ -12,7 +12,7 @@ import { type Rejects, storeRejects } from './rejects.ts';
 import { CANDIDATE_COPY, EVENT_COPY } from './settle.ts';
 
 /** Candidates and rejects wait in memory until they grow beyond this: storing them interrupts the COPY into `event`. */
-const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+const MAX_WAITING_BYTES = 2 * 1024 * 1024;
 const PROGRESS_INTERVAL_MS = 100;
 
 /** Limits of a file, beyond which nothing of it is kept. */

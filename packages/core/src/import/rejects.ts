@@ -22,9 +22,12 @@ export type Rejects = {
   /** How many more of the file may be stored. */
   rejectsLeft: number;
   coercionsLeft: number;
-  /** Size of what is to be stored. */
+  /** Memory that what is to be stored takes. */
   bytes: number;
 };
+
+/** What an entry takes beside its text, about. */
+const OBJECT_BYTES = 200;
 
 /** @param before the same file's part before this one */
 export function createRejects(before?: Rejects): Rejects {
@@ -51,7 +54,7 @@ export function addReject(part: Rejects, reason: RejectReason, record: Buffer, l
     text: isReadable ? record.toString() : null,
     bytes: isReadable ? null : Buffer.from(record),
   });
-  part.bytes += record.length;
+  part.bytes += record.length + OBJECT_BYTES;
 }
 
 export function addCoercion(part: Rejects, column: CoercedColumn, original: string, line: number): void {
@@ -59,7 +62,7 @@ export function addCoercion(part: Rejects, column: CoercedColumn, original: stri
   if (part.coercionsLeft === 0) return;
   part.coercionsLeft -= 1;
   part.coercions.push({ line, column, original });
-  part.bytes += original.length;
+  part.bytes += original.length + OBJECT_BYTES;
 }
 
 /** Inserts what is to be stored of these parts. */
