@@ -73,17 +73,17 @@ export async function importBatch(
       Object.assign(counts, { accepted: counts.accepted - duplicate, duplicate, conflict });
     }
     if (isKept && runId !== null) {
-      if (tally.isGivenUp) {
-        await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${attempts[0]?.fileId}) AS added`);
-      } else {
-        if (bulk !== null) await addTally(client, tally);
-        await addToRollups(client, 'newcomer');
-      }
-      await record(
-        client,
-        attempts.map((one) => ledgerEntry(runId, one)),
-      );
-      if (loaded.length > 0) await publish(client);
+      const entries = attempts.map((one) => ledgerEntry(runId, one));
+      await record(client, entries);
+    }
+    if (isKept && runId !== null && loaded.length > 0) {
+      if (bulk !== null && !tally.isGivenUp) await addTally(client, tally);
+      const uncounted =
+        bulk !== null && tally.isGivenUp
+          ? `(SELECT * FROM event WHERE file_id >= ${attempts[0]?.fileId}) AS added`
+          : 'newcomer';
+      await addToRollups(client, uncounted);
+      await publish(client);
     }
     refuseAborted(signal);
     return attempts.map((one) => resultOf(one, isKept));
