@@ -141,6 +141,14 @@ describe('the fast lane writes what the slow lane writes', () => {
     expectSame(`${HEADER}\n${line}\n${line}\r\r\n${line}\r\r\n${line}\r`);
   });
 
+  it('a record that outgrows the memory, and its neighbours', () => {
+    const long = row({ region: 'R'.repeat(700_000), event_id: eventId(2) });
+    const quoted = row({ region: `"${'R'.repeat(60_000)}"`, event_type: `"${',\n'.repeat(30_000)}"` });
+    const good = row();
+    for (const size of [1000, 65_536, 262_144, 2_000_000])
+      expect(expectSame(`${[HEADER, good, long, good, quoted, good].join('\n')}\n`, [size])).toBe(2);
+  });
+
   it('a record behind which older bytes still lie', () => {
     // The second piece ends inside a record; in the memory behind it are bytes of the first, which would complete it.
     const long = `${HEADER}\n${`${row()}\n`.repeat(4)}`;

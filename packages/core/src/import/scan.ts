@@ -121,7 +121,8 @@ function append(memory: Memory, piece: Buffer): void {
   if (length + PADDING_BYTES > memory.bytes.length) {
     const larger = createMemory(2 * length);
     memory.bytes.copy(larger.bytes, 0, 0, memory.length);
-    Object.assign(memory, larger);
+    memory.bytes = larger.bytes;
+    memory.view = larger.view;
   }
   piece.copy(memory.bytes, memory.length);
   memory.length = length;
