@@ -60,6 +60,7 @@ const LF = 0x0a;
 const ZERO = 0x30;
 const CAPITAL_T = 0x54;
 const SPACE = 0x20;
+const LAST_ASCII = 0x7f;
 
 const UUID_BYTES = 36;
 const DATE_BYTES = 10;
@@ -198,11 +199,18 @@ export function createFastLane(
 const MIN_US = -5_364_662_400_000_000n; // 1800-01-01
 const MAX_US = 7_258_118_400_000_000n; // 2200-01-01
 
-/** Copies the required fields of a record without quotes in their usual order, or returns false. */
+/**
+ * Copies the required fields of a record without quotes in their usual order, or returns false. The fields that are left
+ * out count too where a record is no text, so one with anything but ASCII is left to the slow lane.
+ */
 function arrange(to: Memory, bytes: Buffer, start: number, end: number, header: Header): boolean {
   if (to.bytes.length < end - start + PADDING_BYTES) Object.assign(to, createMemory(2 * (end - start)));
   const commas = [start - 1];
-  for (let at = start; at < end; at += 1) if (bytes[at] === COMMA) commas.push(at);
+  for (let at = start; at < end; at += 1) {
+    const byte = bytes[at] as number;
+    if (byte === COMMA) commas.push(at);
+    else if (byte === 0 || byte > LAST_ASCII) return false;
+  }
   commas.push(end);
   if (commas.length !== header.fieldCount + 1) return false;
   let length = 0;
