@@ -96,6 +96,7 @@ describe('the fast lane writes what the slow lane writes', () => {
     ['a fraction', { event_timestamp: '2024-01-05T10:00:00.5' }],
     ['a date alone', { event_timestamp: '2024-01-05' }],
     ['lower-case t', { event_timestamp: '2024-01-05t10:00:00' }],
+    ['zero bytes where no date was seen yet', { event_timestamp: `${'\0'.repeat(10)}T10:00:00` }],
     ['no such day', { event_timestamp: '2024-02-30T10:00:00' }],
     ['hour 24', { event_timestamp: '2024-01-05T24:00:00' }],
     ['second 60', { event_timestamp: '2024-01-05T10:00:60' }],
@@ -140,6 +141,11 @@ describe('the fast lane writes what the slow lane writes', () => {
       Buffer.concat([Buffer.from(`${HEADER},x\n${row()},a\n${row()},`), Buffer.of(byte), Buffer.from('\n')]);
     for (const byte of [0, 0xff, 0xc3]) expect(expectSame(file(byte))).toBe(0);
     expect(expectSame(file(0x62))).toBe(1);
+  });
+
+  it('zero bytes for a date, before any date was seen', () => {
+    for (const byte of ['\0', '\u00ff'])
+      expect(expectSame(`${HEADER}\n${row()}\n${row({ event_timestamp: `${byte.repeat(10)}T10:00:00` })}\n`)).toBe(0);
   });
 
   it('a line that ends otherwise', () => {

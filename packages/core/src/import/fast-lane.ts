@@ -69,7 +69,7 @@ const TIMESTAMP_BYTES = 19;
 const MAX_NAIRA_DIGITS = 13;
 const TWO_32 = 4_294_967_296;
 
-/** A lane for one file: its header says where the fields stand. */
+/** Fields by their bytes, with the ids that the slow lane gave them. */
 export type RememberedFields = ReturnType<typeof createRememberedFields>;
 
 export function createRememberedFields() {
@@ -77,8 +77,10 @@ export function createRememberedFields() {
 }
 
 /**
- * @param header of the file
- * @param remembered kept from file to file
+ * A lane for one file.
+ *
+ * @param header says where the fields stand
+ * @param remembered is kept from file to file
  */
 export function createFastLane(
   header: Header,
@@ -88,8 +90,9 @@ export function createFastLane(
   const isInOrder =
     header.fieldCount === REQUIRED_COLUMNS.length && header.positions.every((at, index) => at === index);
   const arranged = createMemory(1024);
-  // Rows of a day follow each other, so the day is worked out once.
-  const lastDate = new Int32Array(3);
+  // Rows of a day follow each other, so the day is worked out once. At first no bytes are equal to it: the third part is
+  // compared with 16 bits.
+  const lastDate = Int32Array.of(0, 0, 0x1_0000);
   let midnightSeconds = 0;
   let month = 0;
 
