@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
-import { createFolder, eventId, row, writeActivities } from '../../../../test/files.ts';
+import { createFolder, eventId, HEADER, row, writeActivities } from '../../../../test/files.ts';
 import { PLAIN_IMPORT } from '../../../../test/import.ts';
 import { type Database, withSession } from '../db/database.ts';
 import { generate } from '../generate.ts';
@@ -124,6 +124,19 @@ describe('the bulk path', () => {
       'SELECT array_agg(event_id ORDER BY event_id) AS ids FROM activity GROUP BY merchant_id ORDER BY merchant_id',
     );
     expect(stored.map((merchant) => merchant.ids)).toEqual(ids);
+  });
+
+  it('knows whose events they are also behind a file that fails before its texts were told', async () => {
+    const folder = createFolder();
+    const broken = gzipSync(
+      [HEADER, row({ event_id: eventId(1), merchant_id: 'LOST', region: 'LOST' }), ''].join('\n'),
+    );
+    writeFileSync(join(folder, 'activities_20240101.csv.gz'), broken.subarray(0, -8));
+    const fields = { merchant_id: 'KEPT', region: 'KANO', event_type: 'SALE' };
+    writeActivities(folder, 'activities_20240102.csv', [row({ event_id: eventId(2), ...fields })]);
+    const database = await createDatabase();
+    expect((await load(database, [folder])).files.map(({ status }) => status)).toEqual(['failed', 'loaded']);
+    expect(await query(database, 'SELECT merchant_id, region, event_type FROM activity')).toEqual([fields]);
   });
 
   it('leaves nothing of a file that fails, and keeps the others', async () => {

@@ -40,10 +40,11 @@ export function createLane(): Lane {
   const ids: Texts<Map<string, number>> = { merchants: new Map(), kinds: new Map(), contexts: new Map() };
   const remembered = createRememberedFields();
   const spare: Rows[] = [];
+  /** Not told yet. Those of a file that fails are told with the next one: their ids are given out by then. */
+  let texts = noTexts();
 
   async function* read(file: SourceFile, strict: boolean): AsyncGenerator<Block> {
     const writer = createRowWriter(spare);
-    let texts = noTexts();
     let rejects = createRejects();
     let warnings: string[] = [];
     let scannedBytes = 0;
