@@ -64,14 +64,13 @@ export async function addToRollups(client: pg.Client, events: string): Promise<v
 
 /** Adds what was counted in memory to the rollups. */
 export async function addTally(client: pg.Client, tally: Tally): Promise<void> {
-  const { merchants, kobo, counters } = totalsOf(tally);
-  const counts = counters.map((_, index) => `$${index + 3}::bigint[]`).join(', ');
-  await upsert(client, 'merchant_total', `SELECT * FROM unnest($1::int[], $2::numeric[], ${counts})`, [
-    merchants,
-    kobo,
-    ...counters,
-  ]);
-  const isFirst = await isEmpty(client, 'merchant_month');
+  const hasNoTotals = await isEmpty(client, 'merchant_total');
+  for (const { merchants, kobo, counters } of totalsOf(tally)) {
+    const counts = counters.map((_, index) => `$${index + 3}::bigint[]`).join(', ');
+    const rows = `SELECT * FROM unnest($1::int[], $2::numeric[], ${counts})`;
+    await upsert(client, 'merchant_total', rows, [merchants, kobo, ...counters], hasNoTotals);
+  }
+  const hasNoMonths = await isEmpty(client, 'merchant_month');
   for (const [month, counts] of tally.months) {
     const rows = `
       SELECT '${monthText(month)}'::date, merchant_key, success_count
@@ -82,7 +81,7 @@ export async function addTally(client: pg.Client, tally: Tally): Promise<void> {
       'merchant_month',
       rows,
       [active, active.map((merchant) => counts[merchant] as number)],
-      isFirst,
+      hasNoMonths,
     );
   }
   const outcomes = outcomesOf(tally);

@@ -44,11 +44,27 @@ it('sums are exact for any amounts, however many', () => {
           for (let n = 0; n < times; n += 1) countRows(tally, rows, view, isNew);
           expected += amount * BigInt(times * (rows.count - 1));
         }
-        expect(totalsOf(tally).kobo).toEqual([expected]);
+        expect([...totalsOf(tally)].flatMap(({ kobo }) => kobo)).toEqual([expected]);
       },
     ),
     { numRuns: 15 },
   );
+});
+
+it('totals come in parts that leave no merchant out, and none twice', () => {
+  const tally = createTally(DICTIONARIES);
+  const withEvents = [1, 5000, ...Array.from({ length: 9000 }, (_, index) => 6000 + 2 * index)];
+  const { rows, view } = blockOf(0, 24_288, 1n);
+  for (let first = 0; first < withEvents.length; first += rows.lines.length) {
+    const part = withEvents.slice(first, first + rows.lines.length);
+    rows.count = part.length;
+    for (const [row, key] of part.entries()) view.setInt32(row * ROW_BYTES + OFFSETS.merchantKey, key);
+    countRows(tally, rows, view, new Uint8Array(rows.count).fill(1));
+  }
+  const parts = [...totalsOf(tally)];
+  expect(parts.flatMap(({ merchants }) => merchants)).toEqual(withEvents);
+  expect(parts.flatMap(({ counters }) => counters[0])).toEqual(withEvents.map(() => 1));
+  expect(parts.length).toBeGreaterThan(1);
 });
 
 it('gives up rather than grow without bound, and takes no memory after that', () => {

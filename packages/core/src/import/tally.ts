@@ -146,19 +146,32 @@ export function giveUp(tally: Tally): void {
 }
 
 /** Merchants with events, the sum of the successful amounts of each in kobo, and each of the counters as a column. */
-export function totalsOf({ totals, sums }: Tally): { merchants: number[]; kobo: bigint[]; counters: number[][] } {
-  const merchants: number[] = [];
-  for (let first = 0; first < totals.length; first += COUNTERS) {
-    if (totals.subarray(first, first + COUNTERS).some((count) => count > 0)) merchants.push(first / COUNTERS);
+export type Totals = {
+  readonly merchants: readonly number[];
+  readonly kobo: readonly bigint[];
+  readonly counters: readonly (readonly number[])[];
+};
+
+/** In parts, because as lists and as text the totals take many times the memory of the tally. */
+export function* totalsOf({ totals, sums }: Tally): Generator<Totals> {
+  const found = totals.length / COUNTERS;
+  let merchants: number[] = [];
+  for (let key = 0; key < found; key += 1) {
+    if (totals.subarray(key * COUNTERS, (key + 1) * COUNTERS).some((count) => count > 0)) merchants.push(key);
+    if (merchants.length < MERCHANTS_PER_PART && key < found - 1) continue;
+    const part = merchants;
+    merchants = [];
+    yield {
+      merchants: part,
+      kobo: part.map((one) => (BigInt(sums[2 * one] as number) << 32n) + BigInt(sums[2 * one + 1] as number)),
+      counters: Array.from({ length: COUNTERS }, (_, counter) =>
+        part.map((one) => totals[one * COUNTERS + counter] as number),
+      ),
+    };
   }
-  return {
-    merchants,
-    kobo: merchants.map((key) => (BigInt(sums[2 * key] as number) << 32n) + BigInt(sums[2 * key + 1] as number)),
-    counters: Array.from({ length: COUNTERS }, (_, counter) =>
-      merchants.map((key) => totals[key * COUNTERS + counter] as number),
-    ),
-  };
 }
+
+const MERCHANTS_PER_PART = 4096;
 
 /** Product, status and number of events, where there are any. */
 export function outcomesOf({ outcomes }: Tally): { products: string[]; statuses: string[]; counts: number[] } {
