@@ -114,7 +114,7 @@ describe('moniepoint and moniepoint-api', () => {
     expect(started).toMatchObject({ code: 0, stderr: 'PostgreSQL runs until: moniepoint db stop\n' });
     expect(await db('url')).toEqual({ code: 0, stdout: started.stdout, stderr: '' });
     const migrated = await run('moniepoint', ['migrate'], { DATABASE_URL: started.stdout.trim() }, tmpdir());
-    expect(migrated).toMatchObject({ code: 0, stdout: 'Applied: 0000_foundation\n' });
+    expect(migrated).toMatchObject({ code: 0, stdout: 'Applied: 0000_foundation, 0001_superseding\n' });
     expect(await db('stop')).toEqual({ code: 0, stdout: '', stderr: 'PostgreSQL is stopped.\n' });
     expect(await db('stop')).toEqual({ code: 0, stdout: '', stderr: 'PostgreSQL is not running.\n' });
   });

@@ -11,19 +11,19 @@ import { inject, onTestFinished } from 'vitest';
 export async function createDatabase(options: { readonly isEmpty?: boolean } = {}): Promise<Database> {
   const serverUrl = inject('serverUrl');
   const name = `moniepoint_test_${randomBytes(6).toString('hex')}`;
-  const server = await (await openDatabase(serverUrl, '', 'test')).connect('test');
-  await server.query(
-    options.isEmpty ? `CREATE DATABASE ${name}` : `CREATE DATABASE ${name} TEMPLATE ${inject('templateName')}`,
+  const server = await openDatabase(serverUrl, '', 'test');
+  const template = options.isEmpty ? '' : `TEMPLATE ${inject('templateName')}`;
+  await query(server, `CREATE DATABASE ${name} ${template}`);
+  onTestFinished(() =>
+    withSession(server, 'test', async (client) => {
+      // A session that was just ended leaves the server a moment later; one that still works is a leak.
+      await client.query(
+        `SELECT pg_sleep(0.05) FROM generate_series(1, 40)
+          WHERE EXISTS (SELECT FROM pg_stat_activity WHERE datname = '${name}')`,
+      );
+      await client.query(`DROP DATABASE ${name}`);
+    }),
   );
-  onTestFinished(async () => {
-    // A session that was just ended leaves the server a moment later; one that still works is a leak.
-    await server.query(
-      `SELECT pg_sleep(0.05) FROM generate_series(1, 40)
-        WHERE EXISTS (SELECT FROM pg_stat_activity WHERE datname = '${name}')`,
-    );
-    await server.query(`DROP DATABASE ${name}`);
-    await server.end();
-  });
   return openDatabase(serverUrl.replace(/(:\/\/[^/]*)\/[^?]*/, `$1/${name}`), '', 'test');
 }
 

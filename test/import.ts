@@ -5,6 +5,8 @@ export const PLAIN_IMPORT: ImportOptions = {
   strict: false,
   isDryRun: false,
   isForced: false,
+  onChange: 'supersede',
+  prune: false,
   lockWaitMs: 0,
   jobs: undefined,
   maxRejects: undefined,

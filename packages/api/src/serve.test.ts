@@ -84,9 +84,9 @@ describe('the live snapshot', () => {
     const api = await start(database);
     await query(
       database,
-      `INSERT INTO ledger (run_id, status, path, size_bytes, rows_read, accepted, duplicate, conflict, rejected, coerced,
+      `INSERT INTO ledger (run_id, status, path, name, size_bytes, rows_read, accepted, duplicate, conflict, rejected, coerced,
                            rejected_by_reason, coerced_by_column, error, started_at, finished_at, program_version)
-       VALUES (1, 'failed', '/data/a.csv', 3, 0, 0, 0, 0, 0, 0, '{}', '{}', 'why', now(), now(), 'x')`,
+       VALUES (1, 'failed', '/data/a.csv', 'a.csv', 3, 0, 0, 0, 0, 0, 0, '{}', '{}', 'why', now(), now(), 'x')`,
     );
     const imports = async () => ((await (await fetch(`${api.url}/imports`)).json()) as { imports: object[] }).imports;
     await expect

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -37,7 +37,7 @@ describe('import', () => {
       [
         `TIME ignored      ${folder}/notes\\x0a.txt: is not named activities_YYYYMMDD.csv or .csv.gz`,
         'TIME loaded       activities_20240101.csv: 4 rows = 2 accepted + 1 duplicate + 1 rejected (1 event_id); 1 coerced (1 amount)',
-        'Files: 1 loaded, 0 unchanged, 0 failed, 0 incomplete, 1 ignored',
+        'Files: 1 loaded, 0 superseded, 0 unchanged, 0 skipped, 0 failed, 0 incomplete, 1 ignored, 0 pruned',
         'Rows:  4 rows = 2 accepted + 1 duplicate + 1 rejected (1 event_id); 1 coerced (1 amount)',
         'Time:',
         'Data:  version 1, as of TIME',
@@ -63,7 +63,33 @@ describe('import', () => {
       ...counts,
       files: [{ path, status: 'loaded', error: null, ...counts }],
       ignored: [join(folder, 'notes\n.txt')],
+      pruned: [],
     });
+  });
+
+  it('says which files it superseded, skipped and pruned', async () => {
+    const { folder, run } = await createSite();
+    for (const day of [1, 2, 3])
+      writeActivities(folder, `activities_2024010${day}.csv`, [row({ event_id: eventId(day) })]);
+    expect((await run('import', folder)).code).toBe(0);
+    writeActivities(folder, 'activities_20240101.csv', []);
+    const skipped = await run('import', folder, '--on-change', 'skip');
+    expect(skipped).toMatchObject({
+      code: 0,
+      err: expect.stringContaining('skipped      activities_20240101.csv: changed'),
+    });
+    rmSync(join(folder, 'activities_20240102.csv'));
+    const { code, out, err } = await run('import', folder, '--prune', '--json');
+    expect(code).toBe(0);
+    expect(err).toContain('superseded   activities_20240101.csv\n');
+    expect(err).toContain(
+      `pruned       ${join(folder, 'activities_20240102.csv')}: is gone, and its events were taken out`,
+    );
+    expect(err).toContain(
+      'Files: 0 loaded, 1 superseded, 1 unchanged, 0 skipped, 0 failed, 0 incomplete, 0 ignored, 1 pruned',
+    );
+    expect(JSON.parse(out)).toMatchObject({ pruned: [join(folder, 'activities_20240102.csv')] });
+    expect((await run('report', 'top-merchant', '--format', 'json')).out).toContain('"total_volume":100.00');
   });
 
   it('without --json nothing goes to stdout', async () => {
@@ -330,7 +356,7 @@ describe('verify', () => {
 describe('migrate', () => {
   it('says what it applied, and that nothing is left to do', async () => {
     const { run } = await createSite();
-    expect(await run('migrate')).toEqual({ code: 0, out: 'Applied: 0000_foundation\n', err: '' });
+    expect(await run('migrate')).toEqual({ code: 0, out: 'Applied: 0000_foundation, 0001_superseding\n', err: '' });
     expect(await run('migrate')).toEqual({ code: 0, out: 'The schema is up to date.\n', err: '' });
   });
 });

@@ -3,7 +3,7 @@ import { desc } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
 import { z } from 'zod';
-import { ledger } from './db/schema.ts';
+import { LEDGER_STATUSES, ledger } from './db/schema.ts';
 
 const count = z.int();
 
@@ -11,7 +11,7 @@ const count = z.int();
 export const ImportEntrySchema = z.object({
   file_id: z.int(),
   file: z.string(),
-  status: z.enum(['loaded', 'failed']),
+  status: z.enum(LEDGER_STATUSES),
   size_bytes: count,
   read: count,
   accepted: count,

@@ -25,6 +25,7 @@ export function serveCommand(io: Io): Command {
     'maxRejects',
     'maxRejectRate',
     'jobs',
+    'onChange',
     'lockWait',
     'corsOrigins',
     'hstsMaxAge',
@@ -64,10 +65,10 @@ async function describeServing(url: string, database: Database): Promise<string>
 /** An import that fails leaves the API with what was published before; only an interruption ends it too. */
 async function importDataFolder(io: Io, database: Database, config: Config): Promise<ImportState> {
   const view = createImportView(io);
-  const { strict, maxRejects, maxRejectRate, jobs, lockWait } = config;
+  const { strict, maxRejects, maxRejectRate, jobs, onChange, lockWait } = config;
   try {
-    const limits = { strict, maxRejects, maxRejectRate, jobs };
-    const options = { ...limits, isForced: false, isDryRun: false, lockWaitMs: lockWait };
+    const given = { strict, maxRejects, maxRejectRate, jobs, onChange };
+    const options = { ...given, prune: false, isForced: false, isDryRun: false, lockWaitMs: lockWait };
     const result = await runImport(database, [config.dataDir], options, view.report, io.signal);
     view.finish(result);
     return result.outcome === 'done'

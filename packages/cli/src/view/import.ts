@@ -94,6 +94,7 @@ export function createImportView(io: Io): ImportView {
   return {
     report,
     finish: (result) => {
+      for (const path of result.pruned) say(`pruned       ${printable(path)}: is gone, and its events were taken out`);
       bar?.stop();
       io.err(summary(result));
     },
@@ -103,6 +104,8 @@ export function createImportView(io: Io): ImportView {
 
 function describeFile({ name, status, counts, error }: FileResult): string {
   const label = status.padEnd(12);
+  if (status === 'skipped')
+    return `${label} ${printable(name)}: changed since it was loaded; its earlier version stays`;
   if (error !== null) return `${label} ${printable(error)}`;
   return counts.read === 0 ? `${label} ${printable(name)}` : `${label} ${printable(name)}: ${describeCounts(counts)}`;
 }
@@ -126,7 +129,7 @@ function summary(result: ImportResult): string {
   const by = (status: FileResult['status']) => files.filter((file) => file.status === status).length;
   const rate = elapsedMs > 0 ? Math.round((counts.read / elapsedMs) * 1000) : 0;
   const lines = [
-    `Files: ${by('loaded')} loaded, ${by('unchanged')} unchanged, ${by('failed')} failed, ${by('incomplete')} incomplete, ${result.ignored.length} ignored`,
+    `Files: ${by('loaded')} loaded, ${by('superseded')} superseded, ${by('unchanged')} unchanged, ${by('skipped')} skipped, ${by('failed')} failed, ${by('incomplete')} incomplete, ${result.ignored.length} ignored, ${result.pruned.length} pruned`,
     `Rows:  ${describeCounts(counts)}`,
     `Time:  ${formatSeconds(elapsedMs)}${counts.read > 0 ? `, ${withSeparators(rate)} rows/s` : ''}`,
     snapshot === null
@@ -148,6 +151,7 @@ export function importResultJson(result: ImportResult): string {
     ...countsJson(result.counts),
     files: result.files.map(({ path, status, error, counts }) => ({ path, status, error, ...countsJson(counts) })),
     ignored: result.ignored,
+    pruned: result.pruned,
   });
 }
 

@@ -96,20 +96,23 @@ export const event = pgTable('event', eventColumns, (t) => [
   index('event_file_id_idx').using('brin', t.fileId),
 ]);
 
-/** A later occurrence of an event that was already stored, kept so that it can be stored when the first one leaves. */
+/** An occurrence of an event behind the stored one, kept so that it can be stored when that one leaves. */
 export const duplicate = pgTable(
   'duplicate',
   {
     ...eventColumns,
-    line: bigint('line', { mode: 'number' }).notNull(),
+    /** Null where it was stored until an earlier file came along: `event` does not know lines. Then it is its file's first. */
+    line: bigint('line', { mode: 'number' }),
     /** Its content differs from the stored event. */
     isConflict: boolean('is_conflict').notNull(),
   },
   (t) => [
-    primaryKey({ name: 'duplicate_pkey', columns: [t.fileId, t.line] }),
+    uniqueIndex('duplicate_file_id_line_key').on(t.fileId, t.line),
     index('duplicate_event_id_idx').on(t.eventId),
   ],
 );
+
+export const LEDGER_STATUSES = ['loaded', 'superseded', 'pruned', 'failed'] as const;
 
 /** One run of `moniepoint import`. A row without finished_at belongs to a run that is under way or was killed. */
 export const importRun = pgTable(
@@ -127,14 +130,21 @@ export const importRun = pgTable(
   ],
 );
 
-/** What was loaded from where: one row per loaded file, and one per failed attempt. */
+/**
+ * What was loaded from where: one row per version of a file that was loaded, and one per failed attempt. A superseded
+ * version was replaced by a later one, a pruned one was taken out because its file was gone; both hold no events.
+ */
 export const ledger = pgTable(
   'ledger',
   {
     fileId: integer('file_id').generatedAlwaysAsIdentity(),
     runId: integer('run_id').notNull(),
-    status: text('status', { enum: ['loaded', 'failed'] }).notNull(),
+    status: text('status', { enum: LEDGER_STATUSES }).notNull(),
     path: text('path').notNull(),
+    /** As it was found; with the path it decides which file comes first. */
+    name: text('name').notNull(),
+    /** The first line as it was, for rejected records to be read by; null where it was not read. */
+    header: text('header'),
     sizeBytes: bigint('size_bytes', { mode: 'number' }).notNull(),
     /** Nanoseconds since 1970; null when the time is too fresh to tell a later change by it. */
     mtimeNs: bigint('mtime_ns', { mode: 'bigint' }),
@@ -156,7 +166,7 @@ export const ledger = pgTable(
   (t) => [
     primaryKey({ name: 'ledger_pkey', columns: [t.fileId] }),
     uniqueIndex('ledger_loaded_path_key').on(t.path).where(sql`${t.status} = 'loaded'`),
-    check('ledger_status_check', sql`${t.status} IN ('loaded', 'failed')`),
+    check('ledger_status_check', sql`${t.status} IN ('loaded', 'superseded', 'pruned', 'failed')`),
     check(
       'ledger_rows_check',
       sql`${t.status} <> 'loaded' OR ${t.rowsRead} = ${t.accepted} + ${t.duplicate} + ${t.rejected}`,

@@ -6,19 +6,20 @@ import { beginBulk } from './bulk.ts';
 import { type Dictionaries, forgetKeys, forgetSince, markOf, saveDictionaries } from './codes.ts';
 import type { SourceFile } from './discover.ts';
 import type { Lanes } from './lanes.ts';
-import { type LedgerEntry, nextFileIds, record } from './ledger.ts';
+import { type LedgerEntry, nextFileIds, record, recount, retire } from './ledger.ts';
 import { createLoader, type Loaded, type Loader, type Thresholds } from './load.ts';
 import { type FileResult, noCounts, type Report } from './progress.ts';
 import { publish } from './publish.ts';
-import { addTally, addToRollups } from './rollup.ts';
-import { settle } from './settle.ts';
+import { addTally, addToRollups, takeFromRollups } from './rollup.ts';
+import { clearSettlingTables, settle, takeOutFiles } from './settle.ts';
 import { createTally, giveUp, type Tally } from './tally.ts';
 
 /** What the files of one run have in common. */
 export type Run = {
   readonly client: pg.Client;
-  /** Null in a dry run, which leaves no trace and has a transaction around it that is rolled back. */
-  readonly runId: number | null;
+  readonly runId: number;
+  /** There is a transaction around the whole run, which is rolled back. */
+  readonly isDryRun: boolean;
   readonly dictionaries: Dictionaries;
   readonly lanes: Lanes;
   readonly thresholds: Thresholds;
@@ -26,9 +27,11 @@ export type Run = {
   readonly signal: AbortSignal;
 };
 
+/** A file to load, and the version of it that is to leave where it was loaded before. */
+export type PlannedFile = { readonly file: SourceFile; readonly replaces: number | null };
+
 /** A file with what was loaded of it, or why nothing was. */
-type Attempt = {
-  readonly file: SourceFile;
+type Attempt = PlannedFile & {
   readonly fileId: number;
   readonly startedAt: Date;
   readonly loaded: Loaded | null;
@@ -46,11 +49,11 @@ type Attempt = {
  */
 export async function importBatch(
   run: Run,
-  files: readonly SourceFile[],
+  files: readonly PlannedFile[],
   bulkRows: number | null,
   isKept: boolean,
 ): Promise<FileResult[] | null> {
-  const { client, runId, dictionaries, lanes, thresholds, report, signal } = run;
+  const { client, dictionaries, lanes, thresholds, report, signal } = run;
   const mark = markOf(dictionaries);
 
   const work = async (): Promise<FileResult[] | null> => {
@@ -67,31 +70,55 @@ export async function importBatch(
 
     await saveDictionaries(client, dictionaries);
     await bulk?.finish();
-    const later = await settle(client);
+    const replaced = attempts.flatMap(({ loaded: one, replaces }) => (one === null ? [] : (replaces ?? [])));
+    await takeOutFiles(client, replaced);
+    await retire(client, replaced, 'superseded');
+    const newFiles = attempts.map(({ fileId, file: { name, path } }) => ({ fileId, name, path }));
+    const later = await settle(client, newFiles);
     for (const { fileId, counts } of loaded) {
       const { duplicate, conflict } = later.get(fileId) ?? { duplicate: 0, conflict: 0 };
       Object.assign(counts, { accepted: counts.accepted - duplicate, duplicate, conflict });
+      later.delete(fileId);
     }
-    if (isKept && runId !== null) {
-      const entries = attempts.map((one) => ledgerEntry(runId, one));
-      await record(client, entries);
+    if (isKept) {
+      await recount(client, later);
+      await record(
+        client,
+        attempts.map((one) => ledgerEntry(run.runId, one)),
+      );
     }
-    if (isKept && runId !== null && loaded.length > 0) {
+    if (isKept && loaded.length > 0) {
       if (bulk !== null && !tally.isGivenUp) await addTally(client, tally);
-      const uncounted =
-        bulk !== null && tally.isGivenUp
-          ? `(SELECT * FROM event WHERE file_id >= ${attempts[0]?.fileId}) AS added`
-          : 'newcomer';
-      await addToRollups(client, uncounted);
+      const isUncounted = bulk !== null && tally.isGivenUp;
+      const added = `(SELECT * FROM event WHERE file_id >= ${attempts[0]?.fileId}) AS added`;
+      await addToRollups(client, isUncounted ? added : 'newcomer');
+      await takeFromRollups(client, 'leaver');
       await publish(client);
     }
+    await clearSettlingTables(client);
     refuseAborted(signal);
     return attempts.map((one) => resultOf(one, isKept));
   };
 
-  const results = await inTransaction(client, work, runId === null ? SAVEPOINT : undefined, isKept);
+  const results = await inTransaction(client, work, run.isDryRun ? SAVEPOINT : undefined, isKept);
   if (!isKept) forget(run, mark);
   return results;
+}
+
+/** Takes out versions whose files are gone, in one transaction; what they had kept from being stored comes back. */
+export async function pruneVersions(run: Omit<Run, 'lanes'>, fileIds: readonly number[]): Promise<void> {
+  const { client } = run;
+  const work = async () => {
+    await takeOutFiles(client, fileIds);
+    await retire(client, fileIds, 'pruned');
+    await recount(client, await settle(client, []));
+    await addToRollups(client, 'newcomer');
+    await takeFromRollups(client, 'leaver');
+    await publish(client);
+    await clearSettlingTables(client);
+    refuseAborted(run.signal);
+  };
+  await inTransaction(client, work, run.isDryRun ? SAVEPOINT : undefined);
 }
 
 /** A signal that comes between two statements has none to cancel. */
@@ -99,23 +126,23 @@ function refuseAborted(signal: AbortSignal): void {
   if (signal.aborted) throw new MoniepointError('interrupted', 'Interrupted before the commit.');
 }
 
-async function loadAll(run: Run, files: readonly SourceFile[], loader: Loader, tally: Tally): Promise<Attempt[]> {
+async function loadAll(run: Run, files: readonly PlannedFile[], loader: Loader, tally: Tally): Promise<Attempt[]> {
   const attempts: Attempt[] = [];
   const fileIds = await nextFileIds(run.client, files.length);
   try {
-    for (const [index, file] of files.entries()) {
+    for (const [index, planned] of files.entries()) {
       const fileId = fileIds[index] as number;
       const mark = markOf(run.dictionaries);
       const startedAt = new Date();
       try {
-        const loaded = await loader.load(file, fileId);
-        attempts.push({ file, fileId, startedAt, loaded, failure: null });
+        const loaded = await loader.load(planned.file, fileId);
+        attempts.push({ ...planned, fileId, startedAt, loaded, failure: null });
       } catch (error) {
         if (!isAboutFile(error)) throw error;
         await loader.takeOut(fileId);
         forget(run, mark);
         giveUp(tally); // it holds a part of the file by now
-        attempts.push({ file, fileId, startedAt, loaded: null, failure: error });
+        attempts.push({ ...planned, fileId, startedAt, loaded: null, failure: error });
       }
     }
     await loader.flush();
@@ -136,14 +163,15 @@ function forget({ dictionaries, lanes }: Run, mark: ReturnType<typeof markOf>): 
 export async function refuseFile(run: Omit<Run, 'lanes'>, file: SourceFile, error: unknown): Promise<FileResult> {
   if (!isAboutFile(error)) throw error;
   const [fileId] = await nextFileIds(run.client, 1);
-  const attempt: Attempt = { file, fileId: fileId as number, startedAt: new Date(), loaded: null, failure: error };
-  if (run.runId !== null) await record(run.client, [ledgerEntry(run.runId, attempt)]);
+  const failed = { loaded: null, failure: error };
+  const attempt: Attempt = { file, replaces: null, fileId: fileId as number, startedAt: new Date(), ...failed };
+  await record(run.client, [ledgerEntry(run.runId, attempt)]);
   return resultOf(attempt, true);
 }
 
-/** The result of a file that was loaded before. */
-export function unchanged({ path, name, sizeBytes }: SourceFile): FileResult {
-  return { path, name, sizeBytes, status: 'unchanged', error: null, counts: noCounts() };
+/** The result of a file that was left alone. */
+export function leftAlone({ path, name, sizeBytes }: SourceFile, status: 'unchanged' | 'skipped'): FileResult {
+  return { path, name, sizeBytes, status, error: null, counts: noCounts() };
 }
 
 /** Errors that concern one file alone. */
@@ -159,14 +187,16 @@ function ledgerEntry(runId: number, { file, fileId, startedAt, loaded, failure }
     startedAt,
     status: loaded === null ? 'failed' : 'loaded',
     content: loaded?.content ?? null,
+    header: loaded?.header ?? null,
     counts: loaded?.counts ?? noCounts(),
     error: failure?.message ?? null,
   };
 }
 
-function resultOf({ file, loaded, failure }: Attempt, isKept: boolean): FileResult {
+function resultOf({ file, replaces, loaded, failure }: Attempt, isKept: boolean): FileResult {
+  const loadedAs = replaces === null ? 'loaded' : 'superseded';
   const status =
-    failure === null ? (isKept ? 'loaded' : 'unchanged') : failure.kind === 'incomplete' ? 'incomplete' : 'failed';
+    failure === null ? (isKept ? loadedAs : 'unchanged') : failure.kind === 'incomplete' ? 'incomplete' : 'failed';
   return {
     path: file.path,
     name: file.name,

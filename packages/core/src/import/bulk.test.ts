@@ -27,7 +27,7 @@ async function writeDays(days: number, seed = 1): Promise<string[]> {
 
 const TABLES = {
   event: 'event_id',
-  duplicate: 'file_id, line',
+  duplicate: 'file_id, line, event_id',
   reject: 'file_id, line',
   coercion: 'file_id, line, column_name',
   merchant: 'merchant_key',
@@ -102,7 +102,7 @@ describe('the bulk path', () => {
     const indexes = await indexesOf(database);
     const result = await load(database, [again, ...second]);
     expect(result.snapshot?.dataVersion).toBe(3);
-    expect(result.files[0]?.counts.accepted).toBe(0);
+    expect(result.files[0]?.counts.accepted, 'its name comes first, so its rows do too').toBeGreaterThan(20_000);
     expect(await contentOf(database)).toEqual(await contentOf(expected));
     expect(await indexesOf(database)).toEqual(indexes);
     await expectVerified(database);
@@ -265,7 +265,7 @@ describe('the bulk path', () => {
 });
 
 describe('which files go together', () => {
-  const file = (sizeBytes: number) => ({ path: '', name: 'a.csv', sizeBytes, mtimeNs: 0n });
+  const file = (sizeBytes: number, name = 'a.csv') => ({ file: { name, sizeBytes } });
   const MB = 1_000_000;
   it.each([
     ['a small import', [file(5 * MB)], 0, null],
@@ -274,8 +274,8 @@ describe('which files go together', () => {
     ['as much again', Array(288).fill(file(3 * MB)), 7_000_000, 288],
     ['more than one transaction should hold', Array(1000).fill(file(30 * MB)), 0, 101],
     ['the same into a table of that size', Array(1000).fill(file(30 * MB)), 100_000_000, 401],
-    ['packed', [{ ...file(5 * MB), name: 'a.csv.gz' }], 0, 1],
+    ['packed', [file(5 * MB, 'a.csv.gz')], 0, 1],
   ])('%s', (_, files, storedRows, expected) => {
-    expect(planBulk(files, storedRows)?.files.length ?? null).toBe(expected);
+    expect(planBulk(files, storedRows)?.files ?? null).toBe(expected);
   });
 });

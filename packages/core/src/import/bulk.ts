@@ -30,22 +30,24 @@ const BYTES_PER_ROW = 120;
 const PACKED_BYTES_PER_ROW = 25;
 
 /**
- * The first of these files, in their order, as one batch for the bulk path, and how many rows to expect in them; or null
+ * How many of these files, from the first, make one batch for the bulk path, and how many rows to expect in them; or null
  * where they are too few for it.
  */
 export function planBulk(
-  files: readonly SourceFile[],
+  files: readonly { readonly file: Pick<SourceFile, 'name' | 'sizeBytes'> }[],
   storedRows: number,
-): { readonly files: readonly SourceFile[]; readonly rows: number } | null {
+): { readonly files: number; readonly rows: number } | null {
   let rows = 0;
   let count = 0;
-  for (const { name, sizeBytes } of files) {
+  for (const {
+    file: { name, sizeBytes },
+  } of files) {
     if (rows > Math.max(MAX_ROWS, storedRows)) break;
     rows += sizeBytes / (name.endsWith('.gz') ? PACKED_BYTES_PER_ROW : BYTES_PER_ROW);
     count += 1;
   }
   const isWorthIt = rows >= MIN_ROWS && rows >= storedRows * MIN_SHARE_OF_TABLE;
-  return isWorthIt ? { files: files.slice(0, count), rows } : null;
+  return isWorthIt ? { files: count, rows } : null;
 }
 
 /**

@@ -20,6 +20,8 @@ export type Discovery = {
   readonly files: readonly SourceFile[];
   /** What lies in the directories without being an activity file, as paths. */
   readonly ignored: readonly string[];
+  /** The directories that were looked into: absolute, without symbolic links. */
+  readonly directories: readonly string[];
 };
 
 const ACTIVITY_FILE = /^activities_(\d{4})(\d{2})(\d{2})\.csv(\.gz)?$/;
@@ -41,6 +43,7 @@ export function isActivityFileName(name: string): boolean {
 export async function discover(paths: readonly string[]): Promise<Discovery> {
   const files = new Map<string, SourceFile>();
   const ignored: string[] = [];
+  const directories: string[] = [];
   for (const given of paths) {
     const found = await look(given);
     if (!found.isDirectory()) {
@@ -48,6 +51,7 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
       files.set(path, { path, name: basename(given), ...stampOf(found) });
       continue;
     }
+    directories.push(await realpath(given));
     for (const name of await list(given)) {
       const place = join(given, name);
       if (isActivityFileName(name)) {
@@ -66,11 +70,11 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
     );
   }
   const inNameOrder = [...files.values()].sort((a, b) => compare(a.name, b.name) || compare(a.path, b.path));
-  return { files: inNameOrder, ignored: ignored.sort(compare) };
+  return { files: inNameOrder, ignored: ignored.sort(compare), directories };
 }
 
-/** By code unit, so that the order is the same on every machine. */
-const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+/** By their bytes, as the database orders them in the "C" collation. */
+const compare = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b));
 
 async function look(path: string): Promise<BigIntStats> {
   try {

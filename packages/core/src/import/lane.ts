@@ -21,6 +21,8 @@ export type Block = {
   readonly bytesRead: number;
   /** Set in the last block. */
   readonly content: Content | null;
+  /** The first record, in the last block; null where the file has none. */
+  readonly header: string | null;
 };
 
 /** Reads files one after the other, and knows the texts of the earlier ones. */
@@ -48,6 +50,7 @@ export function createLane(): Lane {
     let rejects = createRejects();
     let warnings: string[] = [];
     let scannedBytes = 0;
+    let headerText: string | null = null;
     const idOf = (kind: (typeof TEXT_KINDS)[number], text: string) => {
       const known = ids[kind].get(text);
       if (known !== undefined) return known;
@@ -57,7 +60,10 @@ export function createLane(): Lane {
       return id;
     };
     const scan = createScanner(file.path, strict, writer, {
-      openLane: (header) => createFastLane(header, remembered, writer),
+      openLane: (header) => {
+        headerText = header.text;
+        return createFastLane(header, remembered, writer);
+      },
       keysOf: (activity: Activity): RowKeys => ({
         merchantKey: idOf('merchants', activity.merchantId),
         kindKey: idOf('kinds', kindText(activity)),
@@ -72,7 +78,8 @@ export function createLane(): Lane {
     let last: Block;
     try {
       const takeBlock = (rows: readonly Rows[], content: Content | null): Block => {
-        const block = { rows, texts, rejects, warnings, bytesRead: reading.bytesRead(), content };
+        const bytesRead = reading.bytesRead();
+        const block = { rows, texts, rejects, warnings, bytesRead, content, header: content && headerText };
         texts = noTexts();
         rejects = createRejects(rejects);
         warnings = [];

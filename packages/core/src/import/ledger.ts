@@ -1,23 +1,24 @@
 import { lstat } from 'node:fs/promises';
-import { basename } from 'node:path';
-import { eq } from 'drizzle-orm';
+import { eq, inArray } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
 import { importRun, ledger } from '../db/schema.ts';
-import { errorCode, MoniepointError } from '../errors.ts';
+import { errorCode } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import type { SourceFile } from './discover.ts';
 import type { Counts } from './progress.ts';
 import { type Content, hashFile } from './read.ts';
+import type { Later } from './settle.ts';
 
 /** A file in the ledger, as it was when it was loaded. */
 export type LoadedFile = {
   readonly fileId: number;
   readonly path: string;
+  readonly name: string;
   readonly sizeBytes: number;
   readonly mtimeNs: bigint | null;
   readonly sha256: Buffer | null;
-  /** Events that it added. */
+  /** Events that it holds. */
   readonly accepted: number;
 };
 
@@ -27,6 +28,7 @@ export async function readLoadedFiles(client: pg.Client): Promise<Map<string, Lo
     .select({
       fileId: ledger.fileId,
       path: ledger.path,
+      name: ledger.name,
       sizeBytes: ledger.sizeBytes,
       mtimeNs: ledger.mtimeNs,
       sha256: ledger.sha256,
@@ -38,7 +40,11 @@ export async function readLoadedFiles(client: pg.Client): Promise<Map<string, Lo
 }
 
 /** What to do with a file: load it, leave it, or read it again to show that nothing of it is new. */
-export type Decision = 'load' | 'unchanged' | 'reread';
+export type Decision = {
+  readonly action: 'load' | 'unchanged' | 'reread';
+  /** Where the file's content changed since it was loaded: the version that was. */
+  readonly version: LoadedFile | null;
+};
 
 /**
  * Compares a file with the ledger: size and modification time first, the content hash where they differ.
@@ -48,49 +54,43 @@ export type Decision = 'load' | 'unchanged' | 'reread';
  *
  * @param loadedFiles kept true to what the ledger says
  * @param isForced reads unchanged files too
- * @throws MoniepointError `failed` when the content of a loaded file changed, or when it cannot be read
+ * @throws MoniepointError `failed` when it cannot be read
  */
 export async function decideOn(
   client: pg.Client,
   file: SourceFile,
   loadedFiles: Map<string, LoadedFile>,
   isForced: boolean,
-  isDryRun: boolean,
 ): Promise<Decision> {
   const loaded = loadedFiles.get(file.path);
-  const decision = isForced ? 'reread' : 'unchanged';
+  const decision: Decision = { action: isForced ? 'reread' : 'unchanged', version: null };
   if (loaded?.sizeBytes === file.sizeBytes && loaded.mtimeNs === file.mtimeNs) return decision;
-  const candidates = loaded === undefined ? await findGone(file, loadedFiles) : [loaded];
-  if (candidates.length === 0) return 'load';
+  const versions = loaded === undefined ? await findGone(file, loadedFiles) : [loaded];
+  if (versions.length === 0) return { action: 'load', version: null };
 
-  const { sha256, mtimeNs, sizeBytes } = await hashFile(file);
-  const same = candidates.find((candidate) => candidate.sha256?.equals(sha256));
+  const { sha256, mtimeNs } = await hashFile(file);
+  const same = versions.find((version) => version.sha256?.equals(sha256));
   if (same !== undefined) {
-    if (!isDryRun) {
-      await drizzle(client).update(ledger).set({ path: file.path, mtimeNs }).where(eq(ledger.fileId, same.fileId));
-      loadedFiles.delete(same.path);
-      loadedFiles.set(file.path, { ...same, path: file.path, mtimeNs });
-    }
+    await drizzle(client).update(ledger).set({ path: file.path, mtimeNs }).where(eq(ledger.fileId, same.fileId));
+    loadedFiles.delete(same.path);
+    loadedFiles.set(file.path, { ...same, path: file.path, mtimeNs });
     return decision;
   }
-  if (loaded === undefined) return 'load';
-  throw new MoniepointError(
-    'failed',
-    `${file.path}: its content changed since it was loaded (${loaded.sizeBytes} bytes then, ${sizeBytes} now). Nothing of the new version was loaded and the old one stays; superseding a loaded file is not supported yet. Restore the file, or deliver the correction under a new name.`,
-  );
+  return { action: 'load', version: loaded ?? null };
 }
 
 /** Loaded files of this name and size under paths where nothing lies any more. */
 async function findGone(file: SourceFile, loadedFiles: Map<string, LoadedFile>): Promise<LoadedFile[]> {
   const gone: LoadedFile[] = [];
   for (const loaded of loadedFiles.values()) {
-    const isAlike = loaded.sizeBytes === file.sizeBytes && basename(loaded.path) === file.name;
+    const isAlike = loaded.sizeBytes === file.sizeBytes && loaded.name === file.name;
     if (isAlike && (await isGone(loaded.path))) gone.push(loaded);
   }
   return gone;
 }
 
-async function isGone(path: string): Promise<boolean> {
+/** True where nothing lies under this path any more. */
+export async function isGone(path: string): Promise<boolean> {
   try {
     await lstat(path);
     return false;
@@ -133,10 +133,37 @@ export type LedgerEntry = {
   readonly file: SourceFile;
   /** Null where the file was not read to its end. */
   readonly content: Content | null;
+  readonly header: string | null;
   readonly counts: Counts;
   readonly error: string | null;
   readonly startedAt: Date;
 };
+
+/** Says of versions that were loaded why their events are taken out. */
+export async function retire(
+  client: pg.Client,
+  fileIds: readonly number[],
+  status: 'superseded' | 'pruned',
+): Promise<void> {
+  if (fileIds.length === 0) return;
+  await drizzle(client)
+    .update(ledger)
+    .set({ status })
+    .where(inArray(ledger.fileId, [...fileIds]));
+}
+
+/** Corrects the counts of loaded files, of which events were stored or displaced because other files came or went. */
+export async function recount(client: pg.Client, later: ReadonlyMap<number, Later>): Promise<void> {
+  if (later.size === 0) return;
+  const counts = [...later.values()];
+  await client.query(
+    `UPDATE ledger
+        SET accepted = rows_read - rejected - c.duplicate, duplicate = c.duplicate, conflict = c.conflict
+       FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS c (file_id, duplicate, conflict)
+      WHERE ledger.file_id = c.file_id`,
+    [[...later.keys()], counts.map(({ duplicate }) => duplicate), counts.map(({ conflict }) => conflict)],
+  );
+}
 
 /** Writes the lines of loaded files, in the transaction that loads them, or of failed attempts. */
 export async function record(client: pg.Client, entries: readonly LedgerEntry[]): Promise<void> {
@@ -154,6 +181,7 @@ function rowOf({ counts, file, content, ...entry }: LedgerEntry, finishedAt: Dat
   return {
     ...entry,
     path: file.path,
+    name: file.name,
     sizeBytes: content?.sizeBytes ?? file.sizeBytes,
     mtimeNs: content?.mtimeNs ?? null,
     sha256: content === null ? null : Buffer.from(content.sha256),

@@ -35,6 +35,7 @@ export type Loaded = {
   /** `accepted` holds all rows that were not rejected, until they are settled. */
   readonly counts: Counts;
   readonly content: Content;
+  readonly header: string | null;
   readonly startedAt: Date;
 };
 
@@ -71,6 +72,7 @@ export function createLoader(
     const startedAt = new Date();
     const counts = noCounts();
     let content: Content | null = null;
+    let header: string | null = null;
     let lastProgress = 0;
     const refuseAborted = () => {
       if (signal.aborted)
@@ -99,6 +101,7 @@ export function createLoader(
       rejectBytes += block.rejects.bytes;
       if (rejectBytes > MAX_WAITING_BYTES) await flush();
       content = block.content;
+      header = block.header;
       if (Date.now() - lastProgress >= PROGRESS_INTERVAL_MS) {
         lastProgress = Date.now();
         const { read, rejected } = counts;
@@ -107,7 +110,7 @@ export function createLoader(
     }
     refuseAborted();
     refusePastThresholds(file, counts, thresholds);
-    return { fileId, counts, content: content as unknown as Content, startedAt }; // the last block always has it
+    return { fileId, counts, content: content as unknown as Content, header, startedAt }; // the last block always has it
   }
 
   return {

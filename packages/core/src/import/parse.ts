@@ -6,6 +6,8 @@ import type { RecordKind } from './records.ts';
 
 /** Where the required columns stand in a file's records. */
 export type Header = {
+  /** As it stands in the file. */
+  readonly text: string;
   /** Fields of every record. */
   readonly fieldCount: number;
   /** Position of each required column, in the order of REQUIRED_COLUMNS. */
@@ -39,6 +41,7 @@ export function parseHeader(path: string, kind: RecordKind, record: Buffer): Hea
     );
   }
   return {
+    text: record.toString(),
     fieldCount: names.length,
     positions: REQUIRED_COLUMNS.map((column) => names.indexOf(column)),
     unknown: names.filter((name) => !REQUIRED_COLUMNS.includes(name as Column)),

@@ -51,14 +51,15 @@ export function addCounts(counts: Counts, other: Counts): void {
 }
 
 /**
- * How one file ended. `unchanged` was loaded before; `incomplete` passed a reject threshold and was rolled back; `failed`
+ * How one file ended. `superseded` was loaded in place of its earlier version; `unchanged` was loaded before; `skipped`
+ * changed since and its earlier version was left; `incomplete` passed a reject threshold and was rolled back; `failed`
  * could not be loaded. Counts of files that were not read to the end are zero.
  */
 export type FileResult = {
   readonly path: string;
   readonly name: string;
   readonly sizeBytes: number;
-  readonly status: 'loaded' | 'unchanged' | 'incomplete' | 'failed';
+  readonly status: 'loaded' | 'superseded' | 'unchanged' | 'skipped' | 'incomplete' | 'failed';
   /** Why it failed, or is incomplete. */
   readonly error: string | null;
   readonly counts: Counts;
@@ -70,6 +71,8 @@ export type ImportResult = {
   readonly isDryRun: boolean;
   readonly files: readonly FileResult[];
   readonly ignored: readonly string[];
+  /** Paths of loaded files that were gone, and were taken out. */
+  readonly pruned: readonly string[];
   /** Sums over the files that were loaded; of a dry run, over those that would be. */
   readonly counts: Counts;
   /** What is published now; null when nothing was ever imported. */

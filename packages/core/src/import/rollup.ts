@@ -62,6 +62,14 @@ export async function addToRollups(client: pg.Client, events: string): Promise<v
     await upsert(client, table, select(events));
 }
 
+/** Takes events out of the rollups again. Rows whose counts fall to zero stay: they say the same as no row. */
+export async function takeFromRollups(client: pg.Client, events: string): Promise<void> {
+  for (const [table, { key, values, select }] of Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Rollup]][]) {
+    const negated = values.map((value) => `-${value}`);
+    await upsert(client, table, `SELECT ${[...key, ...negated].join(', ')} FROM (${select(events)}) AS gone`);
+  }
+}
+
 /** Adds what was counted in memory to the rollups. */
 export async function addTally(client: pg.Client, tally: Tally): Promise<void> {
   const hasNoTotals = await isEmpty(client, 'merchant_total');

@@ -1,18 +1,19 @@
+import { dirname } from 'node:path';
 import type pg from 'pg';
 import { cancelOnAbort, type Database, endSession, inTransaction, isConnectionLost } from '../db/database.ts';
 import { migrate } from '../db/migrate.ts';
 import { describeError, MoniepointError } from '../errors.ts';
 import { readSnapshot } from '../snapshot.ts';
-import { importBatch, type Run, refuseFile, unchanged } from './batch.ts';
+import { importBatch, leftAlone, type PlannedFile, pruneVersions, type Run, refuseFile } from './batch.ts';
 import { planBulk } from './bulk.ts';
 import { loadDictionaries } from './codes.ts';
 import { discover, type SourceFile } from './discover.ts';
 import { defaultJobs, openLanes } from './lanes.ts';
-import { decideOn, finishRun, readLoadedFiles, startRun } from './ledger.ts';
+import { decideOn, finishRun, isGone, type LoadedFile, readLoadedFiles, startRun } from './ledger.ts';
 import type { Thresholds } from './load.ts';
 import { takeImportLock } from './lock.ts';
 import { addCounts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
-import { createCandidateTables } from './settle.ts';
+import { createSettlingTables } from './settle.ts';
 
 export type ImportOptions = Thresholds & {
   /** Turns each repair into a reject. */
@@ -21,6 +22,10 @@ export type ImportOptions = Thresholds & {
   readonly isDryRun: boolean;
   /** Reads unchanged files too. */
   readonly isForced: boolean;
+  /** What to do with a file whose content changed since it was loaded. */
+  readonly onChange: 'supersede' | 'skip' | 'fail';
+  /** Takes loaded files out that are gone from the directories that are imported. */
+  readonly prune: boolean;
   readonly lockWaitMs: number;
   /** How many threads read files; undefined leaves it to the machine. */
   readonly jobs: number | undefined;
@@ -44,7 +49,7 @@ export async function runImport(
   signal: AbortSignal,
 ): Promise<ImportResult> {
   const begin = Date.now();
-  const { files, ignored } = await discover(paths);
+  const { files, ignored, directories } = await discover(paths);
   const client = await database.connect('import');
   const stopCancelling = cancelOnAbort(database, client, signal);
   try {
@@ -57,32 +62,40 @@ export async function runImport(
       ignored,
     });
     await client.query('SET random_page_cost = 1.1'); // ids are looked up by their index, which lies in memory or on an SSD
-    await createCandidateTables(client);
-    const runId = options.isDryRun ? null : await startRun(client);
-    const dictionaries = await loadDictionaries(client);
-    const run = { client, runId, dictionaries, thresholds: options, report, signal };
-
-    let results: FileResult[] = [];
+    await createSettlingTables(client);
     const importAll = async () => {
-      results = await importFiles(run, files, options);
+      const runId = await startRun(client);
+      const dictionaries = await loadDictionaries(client);
+      const { isDryRun } = options;
+      const run = { client, runId, isDryRun, dictionaries, thresholds: options, report, signal };
+      try {
+        const done = await importFiles(run, files, directories, options);
+        await finishRun(client, runId, outcomeOf(done.results));
+        return done;
+      } catch (error) {
+        await stopCancelling();
+        // The connection may be what failed; the run then shows as killed.
+        await finishRun(client, runId, signal.aborted ? 'interrupted' : 'failed').catch(() => {});
+        throw error;
+      }
     };
-    try {
-      if (options.isDryRun) await inTransaction(client, importAll, undefined, false);
-      else await importAll();
-    } catch (error) {
-      await stopCancelling();
-      // The connection may be what failed; the run then shows as killed.
-      if (runId !== null) await finishRun(client, runId, signal.aborted ? 'interrupted' : 'failed').catch(() => {});
-      throw error;
-    }
+    const { results, pruned } = options.isDryRun
+      ? await inTransaction(client, importAll, undefined, false)
+      : await importAll();
 
-    const outcome = outcomeOf(results);
-    if (runId !== null) await finishRun(client, runId, outcome);
     const counts = noCounts();
-    for (const result of results) if (result.status === 'loaded') addCounts(counts, result.counts);
-    const snapshot = await readSnapshot(client);
-    const elapsedMs = Date.now() - begin;
-    return { outcome, isDryRun: options.isDryRun, files: results, ignored, counts, snapshot, elapsedMs };
+    for (const { status, counts: one } of results)
+      if (status === 'loaded' || status === 'superseded') addCounts(counts, one);
+    return {
+      outcome: outcomeOf(results),
+      isDryRun: options.isDryRun,
+      files: results,
+      ignored,
+      pruned,
+      counts,
+      snapshot: await readSnapshot(client),
+      elapsedMs: Date.now() - begin,
+    };
   } catch (error) {
     throw explain(error, client, database, signal);
   } finally {
@@ -91,12 +104,13 @@ export async function runImport(
   }
 }
 
-/** One result a file, in the order of the files. */
+/** One result a file, in the order of the files, and the paths of the files that were taken out. */
 async function importFiles(
   run: Omit<Run, 'lanes'>,
   files: readonly SourceFile[],
+  directories: readonly string[],
   options: ImportOptions,
-): Promise<FileResult[]> {
+): Promise<{ readonly results: FileResult[]; readonly pruned: string[] }> {
   const { client, report } = run;
   const results = new Map<SourceFile, FileResult>();
   const finish = (file: SourceFile, result: FileResult) => {
@@ -105,26 +119,32 @@ async function importFiles(
   };
 
   const loadedFiles = await readLoadedFiles(client);
-  const toLoad: SourceFile[] = [];
-  const toReread: SourceFile[] = [];
+  const toLoad: PlannedFile[] = [];
+  const toSupersede: PlannedFile[] = [];
+  const toReread: PlannedFile[] = [];
   for (const file of files) {
     try {
-      const decision = await decideOn(client, file, loadedFiles, options.isForced, options.isDryRun);
-      if (decision === 'load') toLoad.push(file);
-      else if (decision === 'reread') toReread.push(file);
-      else finish(file, unchanged(file));
+      const { action, version } = await decideOn(client, file, loadedFiles, options.isForced);
+      if (version !== null && options.onChange === 'fail') throw changed(file, version);
+      if (version !== null && options.onChange === 'skip') finish(file, leftAlone(file, 'skipped'));
+      else if (version !== null) toSupersede.push({ file, replaces: version.fileId });
+      else if (action === 'load') toLoad.push({ file, replaces: null });
+      else if (action === 'reread') toReread.push({ file, replaces: null });
+      else finish(file, leftAlone(file, 'unchanged'));
     } catch (error) {
       finish(file, await refuseFile(run, file, error));
     }
   }
 
-  const lanes = openLanes([...toLoad, ...toReread], options.strict, options.jobs ?? defaultJobs());
+  const toRead = [...toLoad, ...toSupersede, ...toReread].map(({ file }) => file);
+  const lanes = openLanes(toRead, options.strict, options.jobs ?? defaultJobs());
   try {
     let storedRows = sum(loadedFiles.values(), ({ accepted }) => accepted);
     let mayBulk = true;
     for (let first = 0; first < toLoad.length; ) {
-      const bulk = mayBulk ? planBulk(toLoad.slice(first), storedRows) : null;
-      const batch = bulk?.files ?? toLoad.slice(first, first + 1);
+      const rest = toLoad.slice(first);
+      const bulk = mayBulk ? planBulk(rest, storedRows) : null;
+      const batch = rest.slice(0, bulk?.files ?? 1);
       const done = await importBatch({ ...run, lanes }, batch, bulk?.rows ?? null, true);
       if (done === null) {
         mayBulk = false;
@@ -132,16 +152,40 @@ async function importFiles(
       }
       first += batch.length;
       storedRows += sum(done, ({ counts }) => counts.accepted);
-      for (const [index, result] of done.entries()) finish(batch[index] as SourceFile, result);
+      for (const [index, result] of done.entries()) finish((batch[index] as PlannedFile).file, result);
     }
-    for (const file of toReread) {
-      const [result] = (await importBatch({ ...run, lanes }, [file], null, false)) as [FileResult];
-      finish(file, result);
+    for (const planned of [...toSupersede, ...toReread]) {
+      const isKept = planned.replaces !== null;
+      const [result] = (await importBatch({ ...run, lanes }, [planned], null, isKept)) as [FileResult];
+      finish(planned.file, result);
     }
   } finally {
     await lanes.close();
   }
-  return files.map((file) => results.get(file) as FileResult);
+  const gone = options.prune ? await findGone(await readLoadedFiles(client), directories) : [];
+  if (gone.length > 0) {
+    const fileIds = gone.map(({ fileId }) => fileId);
+    await pruneVersions(run, fileIds);
+  }
+  return { results: files.map((file) => results.get(file) as FileResult), pruned: gone.map(({ path }) => path) };
+}
+
+/** Loaded files that lay in one of these directories, and are not there any more. */
+async function findGone(
+  loadedFiles: ReadonlyMap<string, LoadedFile>,
+  directories: readonly string[],
+): Promise<LoadedFile[]> {
+  const gone: LoadedFile[] = [];
+  for (const loaded of loadedFiles.values())
+    if (directories.includes(dirname(loaded.path)) && (await isGone(loaded.path))) gone.push(loaded);
+  return gone;
+}
+
+function changed(file: SourceFile, version: LoadedFile): MoniepointError {
+  return new MoniepointError(
+    'failed',
+    `${file.path}: its content changed since it was loaded (${version.sizeBytes} bytes then, ${file.sizeBytes} now). Nothing of the new version was loaded and the old one stays. Restore the file, or load it with --on-change supersede.`,
+  );
 }
 
 function sum<T>(values: Iterable<T>, of: (value: T) => number): number {

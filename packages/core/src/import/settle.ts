@@ -4,7 +4,7 @@ import { EVENT_COLUMNS } from './encode.ts';
 const COLUMNS = EVENT_COLUMNS.join(', ');
 const columnsOf = (alias: string, columns: readonly string[] = EVENT_COLUMNS) =>
   columns.map((column) => `${alias}.${column}`).join(', ');
-/** What makes a later occurrence a conflict where it differs. */
+/** What makes an occurrence a conflict where it differs. */
 const CONTENT_COLUMNS = EVENT_COLUMNS.filter((column) => column !== 'event_id' && column !== 'file_id');
 const differs = (one: string, other: string) =>
   `(${columnsOf(one, CONTENT_COLUMNS)}) IS DISTINCT FROM (${columnsOf(other, CONTENT_COLUMNS)})`;
@@ -15,66 +15,141 @@ export const EVENT_COPY = `COPY event (${COLUMNS}) FROM STDIN (FORMAT binary)`;
 export const CANDIDATE_COPY = `COPY candidate (${COLUMNS}, line) FROM STDIN (FORMAT binary)`;
 
 /**
- * The session's own tables: `candidate` has the columns of `event`, and the line; `judged` says of each candidate whether
- * its event was stored before, and `newcomer` holds those that turned out to be new.
+ * The session's own tables. `candidate` holds occurrences of which it is not known yet whether they are the first;
+ * `judged` says it of each. `newcomer` and `leaver` hold the events that entered `event` and left it by SQL, for the
+ * rollups. `file_order` says which file comes first.
  */
-export async function createCandidateTables(client: pg.Client): Promise<void> {
-  await client.query('CREATE TEMP TABLE IF NOT EXISTS candidate (LIKE event, line bigint NOT NULL)');
-  await client.query('CREATE TEMP TABLE IF NOT EXISTS newcomer (LIKE candidate)');
-  await client.query('CREATE TEMP TABLE IF NOT EXISTS judged (LIKE candidate, is_stored boolean, is_conflict boolean)');
+export async function createSettlingTables(client: pg.Client): Promise<void> {
+  await client.query(`
+    CREATE TEMP TABLE IF NOT EXISTS candidate (LIKE event, line bigint);
+    CREATE TEMP TABLE IF NOT EXISTS judged
+      (LIKE candidate, file_place bigint, nth bigint, stored_file_id int, is_conflict boolean);
+    CREATE TEMP TABLE IF NOT EXISTS newcomer (LIKE event);
+    CREATE TEMP TABLE IF NOT EXISTS leaver (LIKE event);
+    CREATE TEMP TABLE IF NOT EXISTS file_order (file_id int PRIMARY KEY, place bigint)`);
 }
 
-/** Rows of one file whose event was stored before them; `conflict` counts those of them with other content. */
+/**
+ * Takes files out: their events, the later occurrences that they hold, their rejects and coercions. What they had kept
+ * from being stored waits as candidates for settle. The cost follows these files, not the history.
+ */
+export async function takeOutFiles(client: pg.Client, fileIds: readonly number[]): Promise<void> {
+  if (fileIds.length === 0) return;
+  await client.query(
+    `WITH gone AS (DELETE FROM event WHERE file_id = ANY($1) RETURNING *),
+          counted AS (INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM gone),
+          own AS (DELETE FROM duplicate WHERE file_id = ANY($1)),
+          freed AS (DELETE FROM duplicate d USING gone g
+                     WHERE d.event_id = g.event_id AND d.file_id <> ALL($1)
+                 RETURNING d.*)
+     INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, line FROM freed`,
+    [fileIds],
+  );
+  await client.query('DELETE FROM reject WHERE file_id = ANY($1)', [fileIds]);
+  await client.query('DELETE FROM coercion WHERE file_id = ANY($1)', [fileIds]);
+}
+
+/** A file of the running batch, which the ledger does not know yet. */
+export type NewFile = { readonly fileId: number; readonly name: string; readonly path: string };
+
+/** Rows of one file whose event is stored from another row; `conflict` counts those of them with other content. */
 export type Later = { readonly duplicate: number; readonly conflict: number };
 
 /**
- * Stores the candidates whose event is not stored yet, and leaves them in `newcomer` too. An event_id is stored once: the
- * one that is there stays, and of several candidates the first wins, in the order of file_id and line. The others go to
- * `duplicate`, marked as conflict where their content differs. `event` must have its unique index.
+ * Makes the stored events a function of the loaded files alone: of all occurrences of an event_id the first one is in
+ * `event`, in the order of file names, then paths, then lines; the others are in `duplicate`, marked as conflict where
+ * their content differs from it (CONTRACT.md section 2). Whatever the order in which files were loaded, an earlier file
+ * that comes later displaces what was stored. `event` must have its unique index.
  *
- * @returns the later ones, by file_id
+ * @param newFiles rows of theirs that are in `event` already come before those that are candidates
+ * @returns the later rows of each file that had candidates, the displaced ones included
  */
-export async function settle(client: pg.Client): Promise<Map<number, Later>> {
-  await client.query('TRUNCATE newcomer, judged');
-  await client.query('ANALYZE candidate'); // else the planner may read all of `event` to find the few that are there
-  await client.query(
-    `INSERT INTO judged (${COLUMNS}, line, is_stored, is_conflict)
-     SELECT ${columnsOf('c')}, c.line, e.event_id IS NOT NULL, ${differs('c', 'e')}
-       FROM (SELECT * FROM candidate ORDER BY event_id, file_id, line) c
-       LEFT JOIN event e ON e.event_id = c.event_id`,
-  );
+export async function settle(client: pg.Client, newFiles: readonly NewFile[]): Promise<Map<number, Later>> {
+  await orderFiles(client, newFiles);
+  await judge(client);
+  if ((await displace(client)) > 0) await judge(client);
   // In the order of the index, which is walked once.
-  const { rowCount: newcomers } = await client.query(
-    `INSERT INTO newcomer (${COLUMNS}, line)
-     SELECT DISTINCT ON (event_id) ${COLUMNS}, line
-       FROM judged
-      WHERE NOT is_stored
-      ORDER BY event_id, file_id, line`,
+  await client.query(
+    `INSERT INTO newcomer (${COLUMNS})
+     SELECT ${COLUMNS} FROM judged WHERE stored_file_id IS NULL AND nth = 1 ORDER BY event_id`,
   );
   await client.query(`INSERT INTO event (${COLUMNS}) SELECT ${COLUMNS} FROM newcomer`);
+  const { rowCount: stored } = await client.query(
+    `INSERT INTO duplicate (${COLUMNS}, line, is_conflict)
+     SELECT ${COLUMNS}, line, is_conflict
+       FROM judged
+      WHERE stored_file_id IS NOT NULL
+      UNION ALL
+     SELECT ${columnsOf('j')}, j.line, ${differs('j', 'first')}
+       FROM judged j
+       JOIN judged first ON first.event_id = j.event_id AND first.nth = 1
+      WHERE j.stored_file_id IS NULL AND j.nth > 1`,
+  );
 
   const later = new Map<number, Later>();
-  const { rows: counted } = await client.query<{ count: string }>('SELECT count(*) AS count FROM candidate');
-  if (newcomers !== Number(counted[0]?.count)) {
-    await client.query(
-      `INSERT INTO duplicate (${COLUMNS}, line, is_conflict)
-       SELECT ${COLUMNS}, line, is_conflict
-         FROM judged
-        WHERE is_stored
-        UNION ALL
-       SELECT ${columnsOf('j')}, j.line, ${differs('j', 'n')}
-         FROM judged j
-         JOIN newcomer n ON n.event_id = j.event_id
-        WHERE NOT j.is_stored AND (n.file_id, n.line) <> (j.file_id, j.line)`,
-    );
-    const { rows } = await client.query<{ file_id: number; duplicate: number; conflict: number }>(
-      `SELECT file_id, count(*)::int AS duplicate, count(*) FILTER (WHERE is_conflict)::int AS conflict
-         FROM duplicate
-        WHERE file_id IN (SELECT file_id FROM candidate)
-        GROUP BY file_id`,
-    );
-    for (const { file_id, duplicate, conflict } of rows) later.set(file_id, { duplicate, conflict });
-  }
-  await client.query('TRUNCATE candidate');
+  const { rows } = await client.query<{ file_id: number; duplicate: number; conflict: number }>(
+    stored === 0
+      ? 'SELECT DISTINCT file_id, 0 AS duplicate, 0 AS conflict FROM candidate'
+      : `SELECT file_id, count(d.event_id)::int AS duplicate, count(*) FILTER (WHERE d.is_conflict)::int AS conflict
+           FROM (SELECT DISTINCT file_id FROM candidate) c
+           LEFT JOIN duplicate d USING (file_id)
+          GROUP BY file_id`,
+  );
+  for (const { file_id, duplicate, conflict } of rows) later.set(file_id, { duplicate, conflict });
   return later;
+}
+
+/** Empties the session's tables for the next batch. */
+export async function clearSettlingTables(client: pg.Client): Promise<void> {
+  await client.query('TRUNCATE candidate, judged, newcomer, leaver, file_order');
+}
+
+/** A file that is read once more beside its loaded version stands at the same place, so that it displaces nothing. */
+async function orderFiles(client: pg.Client, newFiles: readonly NewFile[]): Promise<void> {
+  await client.query(
+    `INSERT INTO file_order (file_id, place)
+     SELECT file_id, rank() OVER (ORDER BY name COLLATE "C", path COLLATE "C")
+       FROM (SELECT file_id, name, path FROM ledger WHERE status = 'loaded'
+              UNION ALL
+             SELECT * FROM unnest($1::int[], $2::text[], $3::text[])) AS file`,
+    [newFiles.map(({ fileId }) => fileId), newFiles.map(({ name }) => name), newFiles.map(({ path }) => path)],
+  );
+}
+
+/** Finds for each candidate which one it is among those of its event, and the stored event. */
+async function judge(client: pg.Client): Promise<void> {
+  // Without statistics the planner may read all of `event` to find the few that are there.
+  await client.query('TRUNCATE judged; ANALYZE candidate');
+  await client.query(
+    `INSERT INTO judged (${COLUMNS}, line, file_place, nth, stored_file_id, is_conflict)
+     SELECT ${columnsOf('c')}, c.line, c.place, c.nth, e.file_id, ${differs('c', 'e')}
+       FROM (SELECT candidate.*, place,
+                    row_number() OVER (PARTITION BY event_id ORDER BY place, line NULLS FIRST) AS nth
+               FROM candidate
+               JOIN file_order USING (file_id)) c
+       LEFT JOIN event e ON e.event_id = c.event_id`,
+  );
+}
+
+/**
+ * Takes stored events out of which an earlier occurrence is among the candidates. They become candidates themselves, and
+ * so do the later occurrences that were compared with them.
+ *
+ * @returns how many candidates came to the others by this
+ */
+async function displace(client: pg.Client): Promise<number> {
+  const { rowCount } = await client.query(
+    `WITH displaced AS (DELETE FROM event e
+                         USING judged j, file_order o
+                         WHERE j.nth = 1 AND o.file_id = j.stored_file_id AND j.file_place < o.place
+                           AND e.event_id = j.event_id
+                     RETURNING e.*),
+          counted AS (INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM displaced),
+          freed AS (DELETE FROM duplicate d USING displaced x WHERE d.event_id = x.event_id RETURNING d.*)
+     INSERT INTO candidate (${COLUMNS}, line)
+     SELECT ${COLUMNS}, NULL FROM displaced
+      UNION ALL
+     SELECT ${COLUMNS}, line FROM freed`,
+  );
+  return rowCount ?? 0;
 }

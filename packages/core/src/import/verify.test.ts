@@ -63,7 +63,16 @@ it.each([
   ['a missing duplicate', 'DELETE FROM duplicate', ['ledger duplicate and conflict']],
   ['a missing reject', 'DELETE FROM reject', ['ledger rejected']],
   ['a missing coercion', 'DELETE FROM coercion', ['ledger coerced']],
-  ['a missing ledger row', 'DELETE FROM ledger', ['ledger covers every event']],
+  [
+    'a wrong conflict',
+    'UPDATE duplicate SET is_conflict = false',
+    ['ledger duplicate and conflict', 'events are the first of their occurrences'],
+  ],
+  [
+    'a missing ledger row',
+    'DELETE FROM ledger',
+    ['ledger covers every event', 'events are the first of their occurrences'],
+  ],
 ])('finds %s', async (_, tamper, names) => {
   const database = await loaded();
   await query(database, tamper);

@@ -99,6 +99,21 @@ const LEDGER_CHECKS = {
       LEFT JOIN ledger l ON l.file_id = e.file_id AND l.status = 'loaded'
      WHERE l.file_id IS NULL
      GROUP BY e.file_id`,
+  'events are the first of their occurrences': `
+    SELECT d.event_id::text AS place,
+           concat_ws(' ', 'stored from', coalesce(s.path, 'nowhere'), 'conflict', d.is_conflict) AS found,
+           concat_ws(' ', 'not behind', l.path, 'conflict',
+                     (e.event_us, e.amount_kobo, e.merchant_key, e.kind_key, e.context_key)
+                     IS DISTINCT FROM (d.event_us, d.amount_kobo, d.merchant_key, d.kind_key, d.context_key)) AS expected
+      FROM duplicate d
+      LEFT JOIN ledger l ON l.file_id = d.file_id AND l.status = 'loaded'
+      LEFT JOIN event e ON e.event_id = d.event_id
+      LEFT JOIN ledger s ON s.file_id = e.file_id
+     WHERE l.file_id IS NULL
+        OR e.event_id IS NULL
+        OR (l.name COLLATE "C", l.path COLLATE "C") < (s.name COLLATE "C", s.path COLLATE "C")
+        OR d.is_conflict <> ((e.event_us, e.amount_kobo, e.merchant_key, e.kind_key, e.context_key)
+                             IS DISTINCT FROM (d.event_us, d.amount_kobo, d.merchant_key, d.kind_key, d.context_key))`,
   'event keys have their texts': `
     SELECT 'events without merchant, kind or context' AS place, count(*)::text AS found, NULL AS expected
       FROM event e

@@ -1,0 +1,216 @@
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createDatabase, query } from '../../../../test/database.ts';
+import { createFolder, eventId, row, writeActivities } from '../../../../test/files.ts';
+import { PLAIN_IMPORT } from '../../../../test/import.ts';
+import { type Database, withSession } from '../db/database.ts';
+import { METRICS } from '../metrics.ts';
+import type { ImportResult } from './progress.ts';
+import { type ImportOptions, runImport } from './run.ts';
+import { verify } from './verify.ts';
+
+async function load(database: Database, paths: string[], options: Partial<ImportOptions> = {}): Promise<ImportResult> {
+  const signal = new AbortController().signal;
+  return runImport(database, paths, { ...PLAIN_IMPORT, ...options }, () => {}, signal);
+}
+
+async function expectVerified(database: Database): Promise<void> {
+  const checks = await withSession(database, 'test', verify);
+  expect(checks.filter(({ differences }) => differences.length > 0)).toEqual([]);
+}
+
+/**
+ * Everything that the loaded files decide: events and later occurrences with the name of their file, counts, rejects and
+ * answers. Keys and file_ids differ with the order of loading.
+ */
+async function stateOf(database: Database): Promise<unknown> {
+  const snapshot = (await query<{ answers: never }>(database, 'SELECT answers FROM snapshot'))[0];
+  return {
+    events: await query(
+      database,
+      'SELECT a.*, NULL AS file_id, path FROM activity a JOIN ledger USING (file_id) ORDER BY event_id',
+    ),
+    duplicates: await query(
+      database,
+      `SELECT event_id, event_us, amount_kobo, merchant_id, is_conflict, path
+         FROM duplicate JOIN merchant USING (merchant_key) JOIN ledger USING (file_id)
+        ORDER BY event_id, path, amount_kobo, is_conflict, merchant_id, event_us`,
+    ),
+    rejects: await query(
+      database,
+      'SELECT line, reason, raw_text, path FROM reject JOIN ledger USING (file_id) ORDER BY path, line',
+    ),
+    files: await query(
+      database,
+      `SELECT path, rows_read, accepted, duplicate, conflict, rejected, coerced, rejected_by_reason, encode(sha256, 'hex') AS sha256
+         FROM ledger WHERE status = 'loaded' ORDER BY path`,
+    ),
+    answers: snapshot && METRICS.map((metric) => metric.toJson(snapshot.answers)),
+  };
+}
+
+describe('a file that changed (CONTRACT.md section 4)', () => {
+  it('replaces its earlier version in one commit, and what that had kept out elsewhere comes back', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const [one, two, three] = [1, 2, 3].map((n) => row({ event_id: eventId(n) })) as [string, string, string];
+    writeActivities(folder, 'activities_20240101.csv', [one, two, 'bad']);
+    writeActivities(folder, 'activities_20240102.csv', [two, three]);
+    const first = await load(database, [folder]);
+    expect(first.files.map(({ counts }) => counts.accepted)).toEqual([2, 1]);
+
+    writeActivities(folder, 'activities_20240101.csv', [row({ event_id: eventId(4), merchant_id: 'M' })]);
+    const second = await load(database, [folder]);
+    expect(second.files.map(({ status }) => status)).toEqual(['superseded', 'unchanged']);
+    expect(second.counts).toMatchObject({ read: 1, accepted: 1, duplicate: 0, rejected: 0 });
+    expect(second.snapshot?.dataVersion).toBe((first.snapshot?.dataVersion ?? 0) + 1);
+    expect(await query(database, 'SELECT event_id, name FROM event JOIN ledger USING (file_id) ORDER BY 1')).toEqual([
+      { event_id: eventId(2), name: 'activities_20240102.csv' },
+      { event_id: eventId(3), name: 'activities_20240102.csv' },
+      { event_id: eventId(4), name: 'activities_20240101.csv' },
+    ]);
+    expect(await query(database, 'SELECT status, accepted, duplicate, rejected FROM ledger ORDER BY file_id')).toEqual([
+      { status: 'superseded', accepted: '2', duplicate: '0', rejected: '1' },
+      { status: 'loaded', accepted: '2', duplicate: '0', rejected: '0' },
+      { status: 'loaded', accepted: '1', duplicate: '0', rejected: '0' },
+    ]);
+    expect(await query(database, 'SELECT FROM reject')).toEqual([]);
+    await expectVerified(database);
+  });
+
+  it('keeps its earlier version where the new one cannot be loaded', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const path = writeActivities(folder, 'activities_20240101.csv', [row(), 'bad']);
+    await load(database, [folder]);
+    const before = await stateOf(database);
+    writeActivities(folder, 'activities_20240101.csv', [row({ event_id: eventId(2) }), 'bad', 'bad']);
+    expect(await load(database, [folder], { maxRejects: 1 })).toMatchObject({ outcome: 'incomplete' });
+    expect(await load(database, [folder], { onChange: 'fail' })).toMatchObject({
+      outcome: 'failed',
+      files: [{ error: expect.stringMatching(`^${path}: its content changed since it was loaded`) }],
+    });
+    expect(await load(database, [folder], { onChange: 'skip' })).toMatchObject({
+      outcome: 'done',
+      files: [{ status: 'skipped' }],
+    });
+    expect(await load(database, [folder], { isDryRun: true })).toMatchObject({
+      files: [{ status: 'superseded', counts: { read: 3, accepted: 1, rejected: 2 } }],
+    });
+    expect(await stateOf(database)).toEqual(before);
+    await expectVerified(database);
+  });
+
+  it('may come back to what it was', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    await load(database, [folder]);
+    const before = await stateOf(database);
+    writeActivities(folder, 'activities_20240101.csv', []);
+    expect((await load(database, [folder])).files).toMatchObject([{ status: 'superseded', counts: { read: 0 } }]);
+    expect(await query(database, 'SELECT FROM event')).toEqual([]);
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    await load(database, [folder]);
+    expect(await stateOf(database)).toEqual(before);
+  });
+});
+
+describe('a file that comes later than those behind it', () => {
+  it('displaces what they stored, and every conflict is judged anew', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const write = (day: number, amount: string) =>
+      writeActivities(folder, `activities_2024010${day}.csv`, [row({ amount })]);
+    await load(database, [write(2, '2.00'), write(3, '2.00'), write(4, '4.00')]);
+    const { counts } = await load(database, [write(1, '4.00')]);
+    expect(counts).toMatchObject({ read: 1, accepted: 1, duplicate: 0 });
+    expect(await query(database, 'SELECT amount::text FROM activity')).toEqual([{ amount: '4.00' }]);
+    expect(await query(database, 'SELECT name, accepted, duplicate, conflict FROM ledger ORDER BY name')).toEqual([
+      { name: 'activities_20240101.csv', accepted: '1', duplicate: '0', conflict: '0' },
+      { name: 'activities_20240102.csv', accepted: '0', duplicate: '1', conflict: '1' },
+      { name: 'activities_20240103.csv', accepted: '0', duplicate: '1', conflict: '1' },
+      { name: 'activities_20240104.csv', accepted: '0', duplicate: '1', conflict: '0' },
+    ]);
+    await expectVerified(database);
+  });
+});
+
+describe('a file that is gone', () => {
+  it('stays loaded, and leaves with --prune; files of other folders stay', async () => {
+    const database = await createDatabase();
+    const [folder, other] = [createFolder(), createFolder()];
+    const away = writeActivities(folder, 'activities_20240101.csv', [row(), row({ event_id: eventId(2) })]);
+    writeActivities(folder, 'activities_20240102.csv', [row(), row({ event_id: eventId(3) })]);
+    const elsewhere = writeActivities(other, 'activities_20240103.csv', [row({ event_id: eventId(4) })]);
+    await load(database, [folder, other]);
+    for (const path of [away, elsewhere]) rmSync(path);
+    expect((await load(database, [folder])).pruned).toEqual([]);
+    expect((await load(database, [folder], { prune: true, isDryRun: true })).pruned).toEqual([away]);
+    expect(await query(database, 'SELECT FROM event')).toHaveLength(4);
+    expect((await load(database, [folder], { prune: true })).pruned).toEqual([away]);
+    expect(await query(database, 'SELECT event_id FROM event ORDER BY 1')).toEqual(
+      [1, 3, 4].map((n) => ({ event_id: eventId(n) })),
+    );
+    expect(await query(database, 'SELECT name, status, accepted FROM ledger ORDER BY file_id')).toEqual([
+      { name: 'activities_20240101.csv', status: 'pruned', accepted: '2' },
+      { name: 'activities_20240102.csv', status: 'loaded', accepted: '2' },
+      { name: 'activities_20240103.csv', status: 'loaded', accepted: '1' },
+    ]);
+    await expectVerified(database);
+  });
+});
+
+describe('whatever was added, changed, shrunk, removed and imported, in any order', () => {
+  /** Few ids and few contents, so that files share events and disagree about them. */
+  const line = fc.record({
+    id: fc.integer({ min: 1, max: 4 }),
+    fields: fc.record({
+      merchant_id: fc.constantFrom('A', 'B', 'C'),
+      event_timestamp: fc.constantFrom('2024-01-31', '2024-02-01'),
+      product: fc.constantFrom('POS', 'KYC'),
+      event_type: fc.constantFrom('X', 'TIER_UPGRADE'),
+      amount: fc.constantFrom('1.00', '2.00', 'INVALID'),
+      status: fc.constantFrom('SUCCESS', 'FAILED', 'NONE'),
+    }),
+  });
+  const name = fc.integer({ min: 1, max: 3 }).map((day) => `activities_2024010${day}.csv`);
+  const step = fc.oneof(
+    { weight: 4, arbitrary: fc.record({ write: name, lines: fc.array(line, { maxLength: 6 }) }) },
+    { weight: 1, arbitrary: fc.record({ remove: name }) },
+    { weight: 4, arbitrary: fc.record({ importOnly: name }) },
+    { weight: 2, arbitrary: fc.constant({ importAll: true }) },
+  );
+
+  it('the state equals a fresh import of what lies there at the end', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 16 }), async (steps) => {
+        const folder = createFolder();
+        const [database, fresh] = [await createDatabase(), await createDatabase()];
+        const settings = { ...PLAIN_IMPORT, prune: true };
+        for (const one of steps) {
+          const files = readdirSync(folder);
+          if ('write' in one) {
+            const rows = one.lines.map(({ id, fields }) => row({ event_id: eventId(id), ...fields }));
+            writeActivities(folder, one.write, rows);
+          } else if ('remove' in one) rmSync(join(folder, one.remove), { force: true });
+          else if ('importAll' in one) {
+            if (files.length > 0) await load(database, [folder], settings);
+          } else if (files.includes(one.importOnly)) await load(database, [join(folder, one.importOnly)]);
+        }
+        writeActivities(folder, 'activities_20240105.csv', []); // so that there is one
+        await load(database, [folder], settings);
+        await load(fresh, [folder]);
+        expect(await stateOf(database)).toEqual(await stateOf(fresh));
+        await expectVerified(database);
+      }),
+      {
+        numRuns: Number(process.env.LONG_RUNS ?? 25),
+        seed: process.env.LONG_RUNS ? Date.now() : 1,
+        endOnFailure: false,
+      },
+    );
+  });
+});
