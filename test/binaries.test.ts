@@ -1,73 +1,13 @@
 /** The two programs as processes: what only a real process shows. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Database } from '@moniepoint/core/db/database';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from './database.ts';
-import { createFolder, eventId, row, writeActivities } from './files.ts';
-
-const root = new URL('..', import.meta.url).pathname;
-const bin = (name: string) => join(root, 'node_modules', '.bin', name);
-
-function environment(extra: Record<string, string>): NodeJS.ProcessEnv {
-  const { DATABASE_URL: _, MONIEPOINT_HOME: __, NO_COLOR: ___, ...rest } = process.env;
-  return { ...rest, ...extra };
-}
-
-async function run(name: string, argv: string[], extra: Record<string, string>, directory: string) {
-  const done = promisify(execFile)(bin(name), argv, { env: environment(extra), cwd: directory });
-  return done.then(
-    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
-    (error: { code: number; stdout: string; stderr: string }) => ({
-      code: error.code,
-      stdout: error.stdout,
-      stderr: error.stderr,
-    }),
-  );
-}
-
-/** A process whose stderr is collected; it is killed behind the test where it still lives. */
-function start(name: string, argv: string[], extra: Record<string, string>, directory: string) {
-  const child: ChildProcess = spawn(bin(name), argv, {
-    env: environment(extra),
-    cwd: directory,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let text = '';
-  child.stderr?.on('data', (data) => {
-    text += data;
-  });
-  child.stdout?.on('data', (data) => {
-    text += data;
-  });
-  onTestFinished(() => {
-    child.kill('SIGKILL');
-  });
-  const exit = once(child, 'exit').then(([code]) => code as number);
-  return { child, exit, text: () => text };
-}
-
-const manyRows = (first: number, count: number) =>
-  Array.from({ length: count }, (_, n) => row({ event_id: eventId(first + n) }));
-
-/** Lets every import wait before it publishes, until the function that is returned is called. */
-async function holdImports(database: Database): Promise<() => Promise<void>> {
-  const holder = await database.connect('test');
-  await holder.query('BEGIN; LOCK TABLE snapshot IN SHARE MODE');
-  return () => holder.end();
-}
-
-async function heldImports(database: Database): Promise<number> {
-  const waiting = await query(
-    database,
-    "SELECT FROM pg_stat_activity WHERE application_name = 'moniepoint import' AND wait_event_type = 'Lock' AND datname = current_database()",
-  );
-  return waiting.length;
-}
+import { createFolder, eventId, manyRows, row, writeActivities } from './files.ts';
+import { bin, environment, heldImports, holdImports, run, start } from './process.ts';
 
 describe('moniepoint and moniepoint-api', () => {
   it('share one embedded server, serve what another process imports within a second, and leave nothing behind', async () => {
@@ -141,31 +81,6 @@ describe('moniepoint and moniepoint-api', () => {
     expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '1000' }]);
     expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
     expect(await query(database, 'SELECT count(*) FROM event')).toEqual([{ count: '11000' }]);
-  });
-
-  it('killed with -9 at any moment, the next run completes the work and equals one clean run', async () => {
-    const folder = createFolder();
-    const database = await createDatabase();
-    for (const day of [1, 2, 3, 4]) {
-      // Every file repeats a row of the one before.
-      writeActivities(folder, `activities_2024010${day}.csv`, manyRows(day * 20_000 - 1, 20_001));
-    }
-    const site = { DATABASE_URL: database.url };
-    for (const delay of [300, 400, 500, 600, 700]) {
-      const importing = start('moniepoint', ['import', folder], site, folder);
-      const killer = setTimeout(() => importing.child.kill('SIGKILL'), delay);
-      await importing.exit;
-      clearTimeout(killer);
-    }
-    const last = await run('moniepoint', ['import', folder], site, folder);
-    expect(last.code).toBe(0);
-    expect((await run('moniepoint', ['verify'], site, folder)).code).toBe(0);
-    expect(
-      await query(
-        database,
-        "SELECT sum(accepted) AS accepted, sum(duplicate) AS duplicate FROM ledger WHERE status = 'loaded'",
-      ),
-    ).toEqual([{ accepted: '80001', duplicate: '3' }]);
   });
 
   it('two imports at once: the second exits 5 and says who holds the lock', async () => {

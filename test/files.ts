@@ -34,6 +34,10 @@ export function row(fields: Partial<typeof VALID_FIELDS> = {}): string {
   return Object.values({ ...VALID_FIELDS, ...fields }).join(',');
 }
 
+/** Valid rows with ids of their own. */
+export const manyRows = (first: number, count: number) =>
+  Array.from({ length: count }, (_, n) => row({ event_id: eventId(first + n) }));
+
 /** Writes a file with the usual header, and returns its path. */
 export function writeActivities(folder: string, name: string, rows: readonly string[]): string {
   const path = join(folder, name);

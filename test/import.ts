@@ -8,6 +8,7 @@ export const PLAIN_IMPORT: ImportOptions = {
   onChange: 'supersede',
   prune: false,
   lockWaitMs: 0,
+  retryForMs: 0,
   jobs: undefined,
   maxRejects: undefined,
   maxRejectRate: undefined,

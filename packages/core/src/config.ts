@@ -180,6 +180,12 @@ export const OPTIONS = {
     rule: duration,
     default: 0,
   }),
+  retryFor: option({
+    flag: '--retry-for <duration>',
+    env: 'IMPORT_RETRY_FOR',
+    help: 'how long to try again when the database goes away during an import (default: 1m)',
+    rule: duration.optional(),
+  }),
 };
 
 export type OptionName = keyof typeof OPTIONS;

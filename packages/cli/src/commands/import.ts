@@ -19,6 +19,7 @@ export function importCommand(io: Io): Command {
     'force',
     'dryRun',
     'lockWait',
+    'retryFor',
     'json',
     ...DATABASE_OPTIONS,
   ]);
@@ -39,6 +40,7 @@ export function importCommand(io: Io): Command {
             isForced: config.force,
             isDryRun: config.dryRun,
             lockWaitMs: config.lockWait,
+            retryForMs: config.retryFor,
             jobs: config.jobs,
           },
           view.report,

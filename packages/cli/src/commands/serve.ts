@@ -27,6 +27,7 @@ export function serveCommand(io: Io): Command {
     'jobs',
     'onChange',
     'lockWait',
+    'retryFor',
     'corsOrigins',
     'hstsMaxAge',
     'logLevel',
@@ -65,10 +66,11 @@ async function describeServing(url: string, database: Database): Promise<string>
 /** An import that fails leaves the API with what was published before; only an interruption ends it too. */
 async function importDataFolder(io: Io, database: Database, config: Config): Promise<ImportState> {
   const view = createImportView(io);
-  const { strict, maxRejects, maxRejectRate, jobs, onChange, lockWait } = config;
+  const { strict, maxRejects, maxRejectRate, jobs, onChange, lockWait, retryFor } = config;
   try {
     const given = { strict, maxRejects, maxRejectRate, jobs, onChange };
-    const options = { ...given, prune: false, isForced: false, isDryRun: false, lockWaitMs: lockWait };
+    const times = { lockWaitMs: lockWait, retryForMs: retryFor };
+    const options = { ...given, ...times, prune: false, isForced: false, isDryRun: false };
     const result = await runImport(database, [config.dataDir], options, view.report, io.signal);
     view.finish(result);
     return result.outcome === 'done'

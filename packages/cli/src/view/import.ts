@@ -33,6 +33,8 @@ export function createImportView(io: Io): ImportView {
   };
   /** Files that were read, or needed no reading. */
   const done = { bytes: 0, rows: 0, rejected: 0 };
+  /** Those of them that nothing can undo any more. */
+  const finished = { bytes: 0, rows: 0, rejected: 0 };
   /** The one that is being read. */
   let current = NO_FILE;
   const started = new Set<string>();
@@ -55,6 +57,12 @@ export function createImportView(io: Io): ImportView {
         return;
       case 'waiting':
         say(`waiting for another import: ${event.holder}`);
+        return;
+      case 'retrying':
+        current = NO_FILE;
+        Object.assign(done, finished);
+        show('');
+        say(`retrying     in ${formatSeconds(event.waitMs)}: ${printable(event.why)}`);
         return;
       case 'file_started':
         leaveCurrent();
@@ -79,6 +87,9 @@ export function createImportView(io: Io): ImportView {
         return;
       case 'file_finished':
         if (!started.has(event.result.path)) done.bytes += event.result.sizeBytes;
+        finished.bytes += event.result.sizeBytes;
+        finished.rows += event.result.counts.read;
+        finished.rejected += event.result.counts.rejected;
         lastSaid = Date.now();
         show('');
         say(describeFile(event.result));

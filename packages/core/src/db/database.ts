@@ -27,6 +27,18 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const SESSION_SETTINGS = `SET timezone = 'UTC'; SET datestyle = 'ISO'; SET bytea_output = 'hex'; SET search_path = public`;
 
 /**
+ * Limits that a role or a server sets for the statements of an application would cut a large import off, so they are
+ * lifted, as pg_dump does. A server whose client vanished without a word frees its locks within a minute and a half.
+ */
+const LIMITS = `
+  SELECT set_config(name, value, false)
+    FROM pg_settings
+    JOIN (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'),
+                 ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'),
+                 ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '15'), ('tcp_keepalives_count', '4'))
+         AS ours (name, value) USING (name)`;
+
+/**
  * Opens the database that the configuration names. With DATABASE_URL unset the embedded server is started, or joined
  * where another process started it already.
  *
@@ -117,6 +129,7 @@ async function connect(url: string, place: string, role: string): Promise<pg.Cli
     opened.on('error', () => broken.add(opened));
     await opened.connect();
     await opened.query(SESSION_SETTINGS);
+    await opened.query(LIMITS);
     // A server on a system that cannot watch its clients refuses this: then a killed import holds its lock for longer.
     await opened.query("SET client_connection_check_interval = '250ms'").catch((error: unknown) => {
       if (errorCode(error) !== '22023') throw error; // invalid_parameter_value
@@ -189,9 +202,13 @@ const broken = new WeakSet<pg.Client>();
 
 /** True where the error came from a session or a server that went away, rather than from a statement. */
 export function isConnectionLost(client: pg.Client, error: unknown): boolean {
-  const code = errorCode(error) ?? '';
-  const isSqlstate = /^(?=.*\d)[0-9A-Z]{5}$/.test(code); // unlike EPIPE, which is the system's
-  return isSqlstate ? /^(08|57P0[123])/.test(code) : broken.has(client);
+  const code = errorCode(error);
+  return isSqlstate(code) ? /^(08|57P0[123])/.test(code) : broken.has(client);
+}
+
+/** A code of the server, unlike EPIPE, which is the system's. */
+export function isSqlstate(code: string | undefined): code is string {
+  return code !== undefined && /^(?=.*\d)[0-9A-Z]{5}$/.test(code);
 }
 
 /** `host:port/database` of a connection string. */

@@ -84,6 +84,8 @@ export type ImportResult = {
 export type ImportEvent =
   | { readonly type: 'plan'; readonly files: number; readonly sizeBytes: number; readonly ignored: readonly string[] }
   | { readonly type: 'waiting'; readonly holder: string }
+  /** The database went away, or asked to try again: what was not committed is done again. */
+  | { readonly type: 'retrying'; readonly waitMs: number; readonly why: string }
   | { readonly type: 'file_started'; readonly name: string; readonly path: string; readonly sizeBytes: number }
   | { readonly type: 'file_progress'; readonly bytesRead: number; readonly rowsRead: number; readonly rejected: number }
   /** Reading is over, and the database settles, indexes and publishes what was read. */

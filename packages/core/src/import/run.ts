@@ -3,16 +3,17 @@ import type pg from 'pg';
 import { cancelOnAbort, type Database, endSession, inTransaction, isConnectionLost } from '../db/database.ts';
 import { migrate } from '../db/migrate.ts';
 import { describeError, MoniepointError } from '../errors.ts';
-import { readSnapshot } from '../snapshot.ts';
+import { readSnapshot, type Snapshot } from '../snapshot.ts';
 import { importBatch, leftAlone, type PlannedFile, pruneVersions, type Run, refuseFile } from './batch.ts';
 import { planBulk } from './bulk.ts';
 import { loadDictionaries } from './codes.ts';
-import { discover, type SourceFile } from './discover.ts';
+import { type Discovery, discover, type SourceFile } from './discover.ts';
 import { defaultJobs, openLanes } from './lanes.ts';
 import { decideOn, finishRun, isGone, type LoadedFile, readLoadedFiles, startRun } from './ledger.ts';
 import type { Thresholds } from './load.ts';
 import { takeImportLock } from './lock.ts';
 import { addCounts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
+import { isTransient, waitBefore, waitFor } from './retry.ts';
 import { createSettlingTables } from './settle.ts';
 
 export type ImportOptions = Thresholds & {
@@ -27,6 +28,8 @@ export type ImportOptions = Thresholds & {
   /** Takes loaded files out that are gone from the directories that are imported. */
   readonly prune: boolean;
   readonly lockWaitMs: number;
+  /** How long to try again while the database is away or asks to try again: 0 gives up at once, undefined is a minute. */
+  readonly retryForMs: number | undefined;
   /** How many threads read files; undefined leaves it to the machine. */
   readonly jobs: number | undefined;
 };
@@ -36,7 +39,8 @@ export type ImportOptions = Thresholds & {
  *
  * A file's events, rejects, rollups, ledger row and the new answers come together or not at all: small files one by one,
  * many rows at once in larger transactions (bulk.ts). The whole run uses one session, which also holds the lock; so
- * whatever ends the session ends both.
+ * whatever ends the session ends both. Where the database goes away or asks to try again, the rest of the work is done in
+ * a new session.
  *
  * @param signal rolls back what is not committed and ends the run
  * @throws MoniepointError `failed` for a path that is not there, `database`, `locked`, `interrupted`
@@ -49,29 +53,82 @@ export async function runImport(
   signal: AbortSignal,
 ): Promise<ImportResult> {
   const begin = Date.now();
-  const { files, ignored, directories } = await discover(paths);
+  const discovery = await discover(paths);
+  const { files, ignored } = discovery;
+  const done: Done = { runId: null, results: new Map(), pruned: [] };
+  const retryForMs = options.retryForMs ?? RETRY_FOR_MS;
+  let failingSince: number | null = null;
+  for (let retry = 0; ; retry += 1) {
+    const doneBefore = done.results.size;
+    const lockWaitMs =
+      failingSince === null ? options.lockWaitMs : Math.max(options.lockWaitMs, failingSince + retryForMs - Date.now());
+    try {
+      const snapshot = await importOnce(database, discovery, { ...options, lockWaitMs }, done, report, signal);
+      const results = files.map((file) => done.results.get(file) as FileResult);
+      const counts = noCounts();
+      for (const { status, counts: one } of results)
+        if (status === 'loaded' || status === 'superseded') addCounts(counts, one);
+      const outcome = outcomeOf(results);
+      const elapsedMs = Date.now() - begin;
+      return {
+        ...{ outcome, isDryRun: options.isDryRun, files: results, ignored, pruned: done.pruned },
+        ...{ counts, snapshot, elapsedMs },
+      };
+    } catch (error) {
+      if (done.results.size > doneBefore || failingSince === null) {
+        failingSince = Date.now();
+        retry = 0;
+      }
+      const waitMs = waitBefore(retry);
+      const isInTime = Date.now() + waitMs - failingSince <= retryForMs;
+      if (signal.aborted || !isInTime || !isTransient(error, done.runId !== null)) throw error;
+      report({ type: 'retrying', waitMs, why: describeError(error) });
+      await waitFor(waitMs, signal);
+    }
+  }
+}
+
+const RETRY_FOR_MS = 60_000;
+
+/** What is done for good, whatever becomes of the session. */
+type Done = {
+  /** Null until the database was reached. */
+  runId: number | null;
+  readonly results: Map<SourceFile, FileResult>;
+  /** Paths of files that were taken out. */
+  pruned: string[];
+};
+
+/** Does what is left to do in one session. */
+async function importOnce(
+  database: Database,
+  { files, ignored, directories }: Discovery,
+  options: ImportOptions,
+  done: Done,
+  report: Report,
+  signal: AbortSignal,
+): Promise<Snapshot | null> {
   const client = await database.connect('import');
   const stopCancelling = cancelOnAbort(database, client, signal);
   try {
     await migrate(client);
     await takeImportLock(client, options.lockWaitMs, report, signal);
-    report({
-      type: 'plan',
-      files: files.length,
-      sizeBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
-      ignored,
-    });
+    if (done.runId === null) {
+      const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+      report({ type: 'plan', files: files.length, sizeBytes, ignored });
+    }
     await client.query('SET random_page_cost = 1.1'); // ids are looked up by their index, which lies in memory or on an SSD
     await createSettlingTables(client);
+    const { isDryRun } = options;
     const importAll = async () => {
-      const runId = await startRun(client);
+      const runId = done.runId ?? (await startRun(client));
+      done.runId = runId;
+      if (isDryRun) done.results.clear(); // what an earlier session did was rolled back
       const dictionaries = await loadDictionaries(client);
-      const { isDryRun } = options;
       const run = { client, runId, isDryRun, dictionaries, thresholds: options, report, signal };
       try {
-        const done = await importFiles(run, files, directories, options);
-        await finishRun(client, runId, outcomeOf(done.results));
-        return done;
+        await importFiles(run, files, directories, options, done);
+        await finishRun(client, runId, outcomeOf([...done.results.values()]));
       } catch (error) {
         await stopCancelling();
         // The connection may be what failed; the run then shows as killed.
@@ -79,23 +136,9 @@ export async function runImport(
         throw error;
       }
     };
-    const { results, pruned } = options.isDryRun
-      ? await inTransaction(client, importAll, undefined, false)
-      : await importAll();
-
-    const counts = noCounts();
-    for (const { status, counts: one } of results)
-      if (status === 'loaded' || status === 'superseded') addCounts(counts, one);
-    return {
-      outcome: outcomeOf(results),
-      isDryRun: options.isDryRun,
-      files: results,
-      ignored,
-      pruned,
-      counts,
-      snapshot: await readSnapshot(client),
-      elapsedMs: Date.now() - begin,
-    };
+    if (isDryRun) await inTransaction(client, importAll, undefined, false);
+    else await importAll();
+    return await readSnapshot(client);
   } catch (error) {
     throw explain(error, client, database, signal);
   } finally {
@@ -104,17 +147,16 @@ export async function runImport(
   }
 }
 
-/** One result a file, in the order of the files, and the paths of the files that were taken out. */
 async function importFiles(
   run: Omit<Run, 'lanes'>,
   files: readonly SourceFile[],
   directories: readonly string[],
   options: ImportOptions,
-): Promise<{ readonly results: FileResult[]; readonly pruned: string[] }> {
+  done: Done,
+): Promise<void> {
   const { client, report } = run;
-  const results = new Map<SourceFile, FileResult>();
   const finish = (file: SourceFile, result: FileResult) => {
-    results.set(file, result);
+    done.results.set(file, result);
     report({ type: 'file_finished', result });
   };
 
@@ -122,7 +164,7 @@ async function importFiles(
   const toLoad: PlannedFile[] = [];
   const toSupersede: PlannedFile[] = [];
   const toReread: PlannedFile[] = [];
-  for (const file of files) {
+  for (const file of files.filter((one) => !done.results.has(one))) {
     try {
       const { action, version } = await decideOn(client, file, loadedFiles, options.isForced);
       if (version !== null && options.onChange === 'fail') throw changed(file, version);
@@ -145,14 +187,14 @@ async function importFiles(
       const rest = toLoad.slice(first);
       const bulk = mayBulk ? planBulk(rest, storedRows) : null;
       const batch = rest.slice(0, bulk?.files ?? 1);
-      const done = await importBatch({ ...run, lanes }, batch, bulk?.rows ?? null, true);
-      if (done === null) {
+      const results = await importBatch({ ...run, lanes }, batch, bulk?.rows ?? null, true);
+      if (results === null) {
         mayBulk = false;
         continue;
       }
       first += batch.length;
-      storedRows += sum(done, ({ counts }) => counts.accepted);
-      for (const [index, result] of done.entries()) finish((batch[index] as PlannedFile).file, result);
+      storedRows += sum(results, ({ counts }) => counts.accepted);
+      for (const [index, result] of results.entries()) finish((batch[index] as PlannedFile).file, result);
     }
     for (const planned of [...toSupersede, ...toReread]) {
       const isKept = planned.replaces !== null;
@@ -166,8 +208,8 @@ async function importFiles(
   if (gone.length > 0) {
     const fileIds = gone.map(({ fileId }) => fileId);
     await pruneVersions(run, fileIds);
+    done.pruned = gone.map(({ path }) => path);
   }
-  return { results: files.map((file) => results.get(file) as FileResult), pruned: gone.map(({ path }) => path) };
 }
 
 /** Loaded files that lay in one of these directories, and are not there any more. */

@@ -74,7 +74,7 @@ export async function settle(client: pg.Client, newFiles: readonly NewFile[]): P
      SELECT ${COLUMNS} FROM judged WHERE stored_file_id IS NULL AND nth = 1 ORDER BY event_id`,
   );
   await client.query(`INSERT INTO event (${COLUMNS}) SELECT ${COLUMNS} FROM newcomer`);
-  const { rowCount: stored } = await client.query(
+  await client.query(
     `INSERT INTO duplicate (${COLUMNS}, line, is_conflict)
      SELECT ${COLUMNS}, line, is_conflict
        FROM judged
@@ -88,12 +88,10 @@ export async function settle(client: pg.Client, newFiles: readonly NewFile[]): P
 
   const later = new Map<number, Later>();
   const { rows } = await client.query<{ file_id: number; duplicate: number; conflict: number }>(
-    stored === 0
-      ? 'SELECT DISTINCT file_id, 0 AS duplicate, 0 AS conflict FROM candidate'
-      : `SELECT file_id, count(d.event_id)::int AS duplicate, count(*) FILTER (WHERE d.is_conflict)::int AS conflict
-           FROM (SELECT DISTINCT file_id FROM candidate) c
-           LEFT JOIN duplicate d USING (file_id)
-          GROUP BY file_id`,
+    `SELECT file_id, count(d.event_id)::int AS duplicate, count(*) FILTER (WHERE d.is_conflict)::int AS conflict
+       FROM (SELECT DISTINCT file_id FROM candidate) c
+       LEFT JOIN duplicate d USING (file_id)
+      GROUP BY file_id`,
   );
   for (const { file_id, duplicate, conflict } of rows) later.set(file_id, { duplicate, conflict });
   return later;

@@ -103,6 +103,21 @@ describe('a file that changed (CONTRACT.md section 4)', () => {
     await expectVerified(database);
   });
 
+  it('gives back what it had kept out of a file that repeats itself as well', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const [one, two] = [row(), row({ event_id: eventId(2) })];
+    writeActivities(folder, 'activities_20240101.csv', [two]);
+    writeActivities(folder, 'activities_20240102.csv', [one, two, one]);
+    await load(database, [folder]);
+    writeActivities(folder, 'activities_20240101.csv', []);
+    await load(database, [folder]);
+    expect(await query(database, "SELECT accepted, duplicate FROM ledger WHERE name LIKE '%02.csv'")).toEqual([
+      { accepted: '2', duplicate: '1' },
+    ]);
+    await expectVerified(database);
+  });
+
   it('may come back to what it was', async () => {
     const database = await createDatabase();
     const folder = createFolder();

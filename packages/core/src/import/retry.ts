@@ -1,0 +1,51 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isSqlstate } from '../db/database.ts';
+import { errorCode, MoniepointError } from '../errors.ts';
+
+/**
+ * Errors of the server behind which the same work may well succeed: it serializes, restarts, or is full for a moment.
+ * Everything else would only fail again: a full disk, a missing right, a statement that somebody cancelled.
+ */
+const TRANSIENT_SQLSTATES = new Set([
+  '08000', // connection_exception
+  '08001', // sqlclient_unable_to_establish_sqlconnection
+  '08003', // connection_does_not_exist
+  '08006', // connection_failure
+  '40001', // serialization_failure
+  '40P01', // deadlock_detected
+  '53300', // too_many_connections
+  '57P01', // admin_shutdown
+  '57P02', // crash_shutdown
+  '57P03', // cannot_connect_now
+]);
+
+const FIRST_WAIT_MS = 250;
+const LONGEST_WAIT_MS = 5_000;
+
+/**
+ * @param wasConnected false while the server was not reached at all: then it is more likely to be the wrong address than
+ *   a moment's absence, and a person waits for the answer
+ */
+export function isTransient(error: unknown, wasConnected: boolean): boolean {
+  if (!(error instanceof MoniepointError) || error.cause === undefined) return false;
+  const code = errorCode(error.cause);
+  if (isSqlstate(code)) return TRANSIENT_SQLSTATES.has(code);
+  return error.kind === 'database' && wasConnected; // the connection broke, or cannot be made again yet
+}
+
+/** How long to wait before the next try: twice as long each time, and by chance half as long or half as long again. */
+export function waitBefore(retry: number): number {
+  const wait = Math.min(FIRST_WAIT_MS * 2 ** retry, LONGEST_WAIT_MS);
+  return Math.round(wait * (0.5 + Math.random()));
+}
+
+/** @throws MoniepointError `interrupted` */
+export async function waitFor(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch((error: unknown) => {
+    throw new MoniepointError(
+      'interrupted',
+      'Interrupted while waiting for the database. What was committed before stays.',
+      error,
+    );
+  });
+}

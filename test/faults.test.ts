@@ -1,0 +1,279 @@
+/** What may happen to an import, to its session, to the server and to the disk, and what is left behind then. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect as connectSocket, createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import type { Database } from '@moniepoint/core/db/database';
+import { generate } from '@moniepoint/core/generate';
+import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import { createDatabase, query } from './database.ts';
+import { createFolder, manyRows, writeActivities } from './files.ts';
+import { heldImports, holdImports, run, start } from './process.ts';
+
+const noSignal = new AbortController().signal;
+
+/** Seeded files with every kind of fault; so many rows that they go in by one or the other path. */
+async function writeFiles(path: 'file by file' | 'bulk'): Promise<string> {
+  const folder = createFolder();
+  const [days, rows] = path === 'bulk' ? [5, 25_000] : [3, 4_000];
+  await generate(folder, { days, rows, merchants: 300, dirty: 0.05, duplicates: 0.1, seed: 3 }, noSignal);
+  return folder;
+}
+
+/** Everything that a person can ask for, of a database that `verify` agrees with. */
+async function answersOf(site: Record<string, string>): Promise<unknown> {
+  const ask = async (...argv: string[]) => {
+    const { code, stdout } = await run('moniepoint', argv, site, createFolder());
+    expect(code, stdout).toBe(0);
+    return stdout;
+  };
+  await ask('verify');
+  const { last_run, data_as_of, data_version, ...status } = JSON.parse(await ask('status', '--json'));
+  return { status, report: await ask('report', 'all', '--format', 'json') };
+}
+
+async function answersOfCleanRun(folder: string): Promise<unknown> {
+  const clean = { DATABASE_URL: (await createDatabase()).url };
+  expect((await run('moniepoint', ['import', folder], clean, folder)).code).toBe(0);
+  return answersOf(clean);
+}
+
+/** No session, no lock and no table of an import that ended. */
+async function expectNothingLeft(database: Database): Promise<void> {
+  const left = () =>
+    query(
+      database,
+      `SELECT 'session ' || pid AS what FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'moniepoint import'
+        UNION ALL
+       SELECT 'lock ' || objid FROM pg_locks
+        WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        UNION ALL
+       SELECT 'table ' || relname FROM pg_class WHERE relpersistence = 't' AND relkind = 'r'`,
+    );
+  await expect.poll(left, { timeout: 5_000 }).toEqual([]);
+}
+
+const backendOfImport = (database: Database, how: string) =>
+  query(
+    database,
+    `SELECT ${how}(pid) FROM pg_stat_activity
+      WHERE application_name = 'moniepoint import' AND datname = current_database()`,
+  );
+
+/** Waits until an import stands at a stage, and lets it go on. A table is a stage: the import waits before it writes it. */
+async function holdAt(
+  database: Database,
+  stage: string,
+): Promise<{ isHeld: () => Promise<boolean>; release: () => Promise<void> }> {
+  if (stage !== 'COPY') {
+    const release = await holdImports(database, stage);
+    return { isHeld: async () => (await heldImports(database)) > 0, release };
+  }
+  const copying = () =>
+    query(database, 'SELECT FROM pg_stat_progress_copy WHERE tuples_processed > 1000 AND datname = current_database()');
+  return { isHeld: async () => (await copying()).length > 0, release: async () => {} };
+}
+
+const STAGES = {
+  'file by file': ['reject', 'merchant', 'event', 'duplicate', 'ledger', 'merchant_total', 'snapshot'],
+  bulk: ['COPY', 'reject', 'merchant', 'duplicate', 'ledger', 'merchant_total', 'snapshot'],
+} as const;
+
+describe.each(['file by file', 'bulk'] as const)('an import %s', (path) => {
+  it('killed with -9 at any stage leaves nothing behind, and the next run equals one clean run', async () => {
+    const folder = await writeFiles(path);
+    const database = await createDatabase();
+    const site = { DATABASE_URL: database.url };
+    for (const stage of STAGES[path]) {
+      const { isHeld, release } = await holdAt(database, stage);
+      const importing = start('moniepoint', ['import', folder], site, folder);
+      await expect.poll(isHeld, { timeout: 20_000, interval: 5 }).toBe(true);
+      importing.child.kill('SIGKILL');
+      await importing.exit;
+      await release();
+      await expectNothingLeft(database);
+      expect(await query(database, 'SELECT FROM event'), stage).toEqual([]);
+    }
+    expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
+    expect(await answersOf(site)).toEqual(await answersOfCleanRun(folder));
+  });
+
+  it('whose session the server ends at any stage does the work again, and equals one clean run', async () => {
+    const folder = await writeFiles(path);
+    const expected = await answersOfCleanRun(folder);
+    for (const stage of STAGES[path]) {
+      const database = await createDatabase();
+      const site = { DATABASE_URL: database.url };
+      const { isHeld, release } = await holdAt(database, stage);
+      const importing = start('moniepoint', ['import', folder], site, folder);
+      await expect.poll(isHeld, { timeout: 20_000, interval: 5 }).toBe(true);
+      await backendOfImport(database, 'pg_terminate_backend');
+      await release();
+      expect(await importing.exit, importing.text()).toBe(0);
+      expect(importing.text()).toMatch(/ retrying {5}in .*: The connection to .* was lost: /);
+      expect(await answersOf(site), stage).toEqual(expected);
+      await expectNothingLeft(database);
+    }
+  });
+
+  it('stopped by a signal at any stage leaves nothing behind', async () => {
+    const [signal, code] = path === 'bulk' ? (['SIGTERM', 143] as const) : (['SIGINT', 130] as const);
+    const folder = await writeFiles(path);
+    const database = await createDatabase();
+    const site = { DATABASE_URL: database.url };
+    for (const stage of STAGES[path]) {
+      const { isHeld, release } = await holdAt(database, stage);
+      const importing = start('moniepoint', ['import', folder], site, folder);
+      await expect.poll(isHeld, { timeout: 20_000, interval: 5 }).toBe(true);
+      importing.child.kill(signal);
+      expect(await importing.exit, stage).toBe(code);
+      await release();
+      await expectNothingLeft(database);
+      expect(await query(database, 'SELECT FROM event'), stage).toEqual([]);
+    }
+    expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
+    expect(await answersOf(site)).toEqual(await answersOfCleanRun(folder));
+  });
+});
+
+it('a statement that somebody cancels is not tried again: nothing is kept, exit 1', async () => {
+  const folder = await writeFiles('file by file');
+  const database = await createDatabase();
+  const site = { DATABASE_URL: database.url };
+  const { isHeld, release } = await holdAt(database, 'snapshot');
+  const importing = start('moniepoint', ['import', folder], site, folder);
+  await expect.poll(isHeld).toBe(true);
+  await backendOfImport(database, 'pg_cancel_backend');
+  expect(await importing.exit).toBe(1);
+  expect(importing.text()).toContain('canceling statement due to user request (57014)');
+  expect(importing.text()).not.toContain('retrying');
+  await release();
+  expect(await query(database, 'SELECT FROM event')).toEqual([]);
+});
+
+it('limits that a role has for its statements do not cut an import off', async () => {
+  const folder = await writeFiles('bulk');
+  const database = await createDatabase();
+  await query(
+    database,
+    `DO $$ BEGIN
+       EXECUTE format('ALTER DATABASE %I SET statement_timeout = 20', current_database());
+       EXECUTE format('ALTER DATABASE %I SET lock_timeout = 20', current_database());
+       EXECUTE format('ALTER DATABASE %I SET idle_in_transaction_session_timeout = 20', current_database());
+     END $$`,
+  );
+  const site = { DATABASE_URL: database.url };
+  expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
+  expect(await answersOf(site)).toEqual(await answersOfCleanRun(folder));
+});
+
+describe('a network', () => {
+  /** Between the program and the server: cuts each connection off after so many bytes, as often as it is told. */
+  async function startNetwork(serverUrl: string, bytes: number, cuts: number) {
+    const { searchParams, username, password, pathname, hostname, port } = new URL(
+      serverUrl.replace('@/', '@localhost/'),
+    );
+    const host = searchParams.get('host');
+    let cutsLeft = cuts;
+    const open = new Set<Socket>();
+    const network = createServer((socket) => {
+      const server = host?.startsWith('/')
+        ? connectSocket(join(host, '.s.PGSQL.5432'))
+        : connectSocket(Number(port), hostname);
+      let sent = 0;
+      for (const one of [socket, server]) {
+        open.add(one);
+        one.on('error', () => {});
+        one.on('close', () => {
+          open.delete(one);
+          socket.destroy();
+          server.destroy();
+        });
+      }
+      socket.on('data', (data) => {
+        sent += data.length;
+        if (sent > bytes && cutsLeft > 0) {
+          cutsLeft -= 1;
+          socket.resetAndDestroy();
+        }
+      });
+      socket.pipe(server);
+      server.pipe(socket);
+    });
+    await new Promise<void>((resolve) => network.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => {
+      network.close();
+      for (const socket of open) socket.destroy();
+    });
+    const { port: ownPort } = network.address() as { port: number };
+    return { url: `postgresql://${username}:${password}@127.0.0.1:${ownPort}${pathname}`, cutsLeft: () => cutsLeft };
+  }
+
+  it.each(['file by file', 'bulk'] as const)('that breaks in the middle of COPY costs a retry, %s', async (path) => {
+    const folder = await writeFiles(path);
+    const database = await createDatabase();
+    const network = await startNetwork(database.url, 200_000, 3);
+    const { code, stderr } = await run('moniepoint', ['import', folder], { DATABASE_URL: network.url }, folder);
+    expect([code, network.cutsLeft()], stderr).toEqual([0, 0]);
+    expect(await answersOf({ DATABASE_URL: database.url })).toEqual(await answersOfCleanRun(folder));
+    await expectNothingLeft(database);
+  });
+
+  it('that stays broken ends the import after --retry-for with exit 4, and nothing is half loaded', async () => {
+    const folder = await writeFiles('bulk');
+    const database = await createDatabase();
+    const network = await startNetwork(database.url, 200_000, Number.POSITIVE_INFINITY);
+    const site = { DATABASE_URL: network.url };
+    const { code, stderr } = await run('moniepoint', ['import', folder, '--retry-for', '2s'], site, folder);
+    expect(code).toBe(4);
+    expect(stderr).toMatch(/retrying .*retrying .*error: The connection to .* was lost/s);
+    expect(await query(database, 'SELECT FROM event')).toEqual([]);
+    await expectNothingLeft(database);
+  });
+});
+
+describe('the whole server', () => {
+  function createHome(): string {
+    const home = mkdtempSync(join(inject('root'), 'h'));
+    onTestFinished(() => rmSync(home, { recursive: true, force: true }));
+    return home;
+  }
+
+  /** Ends the server and all its processes at once, as when the power fails. */
+  function killServer(home: string): void {
+    const [postmaster] = readFileSync(join(home, 'cluster', 'data', 'postmaster.pid'), 'utf8').split('\n');
+    const children = execFileSync('ps', ['-o', 'pid=', '--ppid', postmaster as string], { encoding: 'utf8' });
+    for (const pid of [postmaster, ...children.trim().split(/\s+/)]) process.kill(Number(pid), 'SIGKILL');
+  }
+
+  it('killed with -9 in the middle of an import is started again, and the import equals one clean run', async () => {
+    const folder = await writeFiles('bulk');
+    const home = createHome();
+    const site = { MONIEPOINT_HOME: home };
+    const importing = start('moniepoint', ['import', folder], site, folder);
+    await expect.poll(importing.text, { timeout: 30_000, interval: 5 }).toContain('storing');
+    killServer(home);
+    expect(await importing.exit, importing.text()).toBe(0);
+    expect(importing.text()).toContain(' retrying ');
+    expect(await answersOf(site)).toEqual(await answersOfCleanRun(folder));
+  });
+
+  it('killed with -9 in the moment a commit is acknowledged has what it acknowledged', async () => {
+    const folder = createFolder();
+    const home = createHome();
+    const site = { MONIEPOINT_HOME: home };
+    for (let day = 1; day <= 3; day += 1) {
+      writeActivities(folder, `activities_2024010${day}.csv`, manyRows(day * 10_000, 2_000));
+      const importing = start('moniepoint', ['import', folder], site, folder);
+      await expect
+        .poll(importing.text, { timeout: 30_000, interval: 1 })
+        .toContain(`loaded       activities_2024010${day}.csv`);
+      killServer(home);
+      await importing.exit;
+      const { stdout } = await run('moniepoint', ['status', '--json'], site, folder);
+      expect(JSON.parse(stdout)).toMatchObject({ files: day, accepted: day * 2_000 });
+    }
+    expect((await run('moniepoint', ['verify'], site, folder)).code).toBe(0);
+  });
+});
