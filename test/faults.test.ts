@@ -1,6 +1,6 @@
 /** What may happen to an import, to its session, to the server and to the disk, and what is left behind then. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { connect as connectSocket, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Database } from '@moniepoint/core/db/database';
@@ -18,6 +18,13 @@ async function writeFiles(path: 'file by file' | 'bulk'): Promise<string> {
   const [days, rows] = path === 'bulk' ? [5, 25_000] : [3, 4_000];
   await generate(folder, { days, rows, merchants: 300, dirty: 0.05, duplicates: 0.1, seed: 3 }, noSignal);
   return folder;
+}
+
+/** A place for an embedded server of its own. */
+function createHome(): string {
+  const home = mkdtempSync(join(inject('root'), 'h'));
+  onTestFinished(() => rmSync(home, { recursive: true, force: true }));
+  return home;
 }
 
 /** Everything that a person can ask for, of a database that `verify` agrees with. */
@@ -233,13 +240,64 @@ describe('a network', () => {
   });
 });
 
-describe('the whole server', () => {
-  function createHome(): string {
-    const home = mkdtempSync(join(inject('root'), 'h'));
-    onTestFinished(() => rmSync(home, { recursive: true, force: true }));
-    return home;
+describe('a disk that is full', () => {
+  const MB = 1024 * 1024;
+
+  /**
+   * Leaves a server little room: on a small file system of its own, or, where none may be mounted, by a limit on the size
+   * of its files.
+   */
+  function createSmallDisk() {
+    const place = createHome();
+    chmodSync(place, 0o755); // the server of a root user runs as another one
+    const home = join(place, 'home');
+    const filler = join(place, 'filler');
+    const limitFiles = (bytes: string) => {
+      const pidFile = join(home, 'cluster', 'data', 'postmaster.pid');
+      const [postmaster] = readFileSync(pidFile, 'utf8').split('\n');
+      const { uid, gid } = statSync(pidFile);
+      execFileSync('prlimit', ['--pid', postmaster as string, `--fsize=${bytes}:`], { uid, gid });
+    };
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=200m,mode=755', 'tmpfs', place], { stdio: 'ignore' });
+    } catch {
+      return { home, fill: () => limitFiles(`${17 * MB}`), empty: () => limitFiles('unlimited') };
+    }
+    onTestFinished(() => {
+      execFileSync('umount', ['--lazy', place]);
+    });
+    const fill = () => {
+      const { bavail, bsize } = statfsSync(place);
+      writeFileSync(filler, Buffer.alloc(bavail * bsize - 12 * MB));
+    };
+    return { home, fill, empty: () => rmSync(filler) };
   }
 
+  it('ends the import with what the server says, and nothing half loaded; with room again it completes', async () => {
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 300_000));
+    const disk = createSmallDisk();
+    const site = { MONIEPOINT_HOME: disk.home };
+    onTestFinished(async () => {
+      await run('moniepoint', ['db', 'stop'], site, folder);
+    });
+    expect((await run('moniepoint', ['db', 'start'], site, folder)).code).toBe(0);
+    expect((await run('moniepoint', ['migrate'], site, folder)).code).toBe(0);
+    disk.fill();
+    const { code, stderr } = await run('moniepoint', ['import', folder, '--retry-for', '1s'], site, folder);
+    expect([1, 4], stderr).toContain(code);
+    expect(stderr).toMatch(/No space left on device|File too large|was lost/);
+    disk.empty();
+    expect(JSON.parse((await run('moniepoint', ['status', '--json'], site, folder)).stdout)).toMatchObject({
+      accepted: 0,
+    });
+    const again = await run('moniepoint', ['import', folder], site, folder);
+    expect(again.code, again.stderr).toBe(0);
+    expect(await answersOf(site)).toEqual(await answersOfCleanRun(folder));
+  });
+});
+
+describe('the whole server', () => {
   /** Ends the server and all its processes at once, as when the power fails. */
   function killServer(home: string): void {
     const [postmaster] = readFileSync(join(home, 'cluster', 'data', 'postmaster.pid'), 'utf8').split('\n');
