@@ -1,14 +1,24 @@
 /** What may happen to an import, to its session, to the server and to the disk, and what is left behind then. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect as connectSocket, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { platform } from 'node:process';
 import type { Database } from '@moniepoint/core/db/database';
 import { generate } from '@moniepoint/core/generate';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from './database.ts';
 import { createFolder, manyRows, writeActivities } from './files.ts';
-import { heldImports, holdImports, run, start } from './process.ts';
+import { heldImports, holdImports, peakMemory, run, start } from './process.ts';
 
 const noSignal = new AbortController().signal;
 
@@ -174,6 +184,21 @@ it('limits that a role has for its statements do not cut an import off', async (
   expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
   expect(await answersOf(site)).toEqual(await answersOfCleanRun(folder));
 });
+
+it.runIf(platform === 'linux')(
+  'memory does not grow with a record, nor with a field that is never closed',
+  async () => {
+    const folder = createFolder();
+    const path = join(folder, 'activities_20240101.csv');
+    writeActivities(folder, 'activities_20240101.csv', [...manyRows(0, 10), '"']);
+    for (let part = 0; part < 40; part += 1) appendFileSync(path, Buffer.alloc(10_000_000, 'x'));
+    appendFileSync(path, `\n${manyRows(10, 10).join('\n')}`);
+    const database = await createDatabase();
+    const importing = start('moniepoint', ['import', folder], { DATABASE_URL: database.url }, folder);
+    expect(await peakMemory(importing)).toBeLessThan(200);
+    expect(importing.text()).toContain('22 rows = 20 accepted + 0 duplicate + 2 rejected (2 csv_syntax)');
+  },
+);
 
 describe('a network', () => {
   /** Between the program and the server: cuts each connection off after so many bytes, as often as it is told. */

@@ -1,5 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Database } from '@moniepoint/core/db/database';
@@ -47,6 +48,21 @@ export function start(name: string, argv: string[], extra: Record<string, string
   });
   const exit = once(child, 'exit').then(([code]) => code as number);
   return { child, exit, text: () => text };
+}
+
+/** The most memory that a process held until it ended, in MB; Linux alone says it. */
+export async function peakMemory({ child, exit }: ReturnType<typeof start>): Promise<number> {
+  let peak = 0;
+  const timer = setInterval(() => {
+    try {
+      peak = Number(/VmHWM:\s*(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1] ?? peak);
+    } catch {
+      // It has ended.
+    }
+  }, 10);
+  await exit;
+  clearInterval(timer);
+  return peak / 1024;
 }
 
 /** Lets every import wait before it writes to a table, by default before it publishes, until the function that is returned is called. */

@@ -9,6 +9,7 @@ import {
   type Rows,
 } from './encode.ts';
 import { addIds, type Filter } from './filter.ts';
+import { MAX_TEXTS, tooManyTexts } from './lane.ts';
 import { countRows, describeContext, describeKind, type Tally } from './tally.ts';
 
 /**
@@ -31,20 +32,30 @@ export function createAdmission(dictionaries: Dictionaries, bulk: Admission['bul
  * Admits a block: candidates are copied to where they wait; the rest, which is surely new, is moved together.
  *
  * @returns the bytes of the rows that are surely new
+ * @throws MoniepointError `failed` for more texts than there may be
  */
-export function admit(admission: Admission, rows: Rows, fileId: number, laneKeys: LaneKeys): Buffer {
+export function admit(admission: Admission, rows: Rows, file: AdmittedFile, laneKeys: LaneKeys): Buffer {
   const { bulk } = admission;
   const { bytes, count } = rows;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  setKeys(admission, view, count, fileId, laneKeys);
+  setKeys(admission, view, count, file, laneKeys);
   const isNew = bulk === null ? NONE_IS_NEW : addIds(bulk.filter, view, OFFSETS.eventId, ROW_BYTES, count);
   if (bulk !== null && !bulk.tally.isGivenUp) countRows(bulk.tally, rows, view, isNew);
   return takeOutCandidates(admission.candidates, rows, isNew);
 }
 
+type AdmittedFile = { readonly path: string; readonly fileId: number };
+
 const NONE_IS_NEW = new Uint8Array(ROWS_PER_BLOCK);
 
-function setKeys(admission: Admission, view: DataView, count: number, fileId: number, laneKeys: LaneKeys): void {
+function setKeys(
+  admission: Admission,
+  view: DataView,
+  count: number,
+  { path, fileId }: AdmittedFile,
+  laneKeys: LaneKeys,
+): void {
+  const keyFor = (which: keyof LaneKeys, id: number) => lookUp(admission, laneKeys, which, id, path);
   const merchants = laneKeys.merchants.keys;
   const kinds = laneKeys.kinds.keys;
   const contexts = laneKeys.contexts.keys;
@@ -53,15 +64,23 @@ function setKeys(admission: Admission, view: DataView, count: number, fileId: nu
     const kind = view.getInt32(at + OFFSETS.kindKey);
     const context = view.getInt32(at + OFFSETS.contextKey);
     view.setInt32(at + OFFSETS.fileId, fileId);
-    view.setInt32(at + OFFSETS.merchantKey, merchants[merchant] || lookUp(admission, laneKeys, 'merchants', merchant));
-    view.setInt32(at + OFFSETS.kindKey, kinds[kind] || lookUp(admission, laneKeys, 'kinds', kind));
-    view.setInt32(at + OFFSETS.contextKey, contexts[context] || lookUp(admission, laneKeys, 'contexts', context));
+    view.setInt32(at + OFFSETS.merchantKey, merchants[merchant] || keyFor('merchants', merchant));
+    view.setInt32(at + OFFSETS.kindKey, kinds[kind] || keyFor('kinds', kind));
+    view.setInt32(at + OFFSETS.contextKey, contexts[context] || keyFor('contexts', context));
   }
 }
 
 /** The key of a lane's id that had none yet. */
-function lookUp({ dictionaries, bulk }: Admission, laneKeys: LaneKeys, which: keyof LaneKeys, id: number): number {
+function lookUp(
+  { dictionaries, bulk }: Admission,
+  laneKeys: LaneKeys,
+  which: keyof LaneKeys,
+  id: number,
+  path: string,
+): number {
   const text = laneKeys[which].texts[id] as string;
+  if (dictionaries[which].keys.size >= MAX_TEXTS[which] && !dictionaries[which].keys.has(text))
+    throw tooManyTexts(which, path);
   const key = keyOf(dictionaries[which], text);
   laneKeys[which].keys[id] = key;
   if (bulk !== null && which === 'kinds') describeKind(bulk.tally, key, text);

@@ -136,6 +136,7 @@ async function loadAll(run: Run, files: readonly PlannedFile[], loader: Loader, 
       const startedAt = new Date();
       try {
         const loaded = await loader.load(planned.file, fileId);
+        warnOfMerchants(run, planned.file, run.dictionaries.merchants.nextKey - mark.merchants, loaded.counts.read);
         attempts.push({ ...planned, fileId, startedAt, loaded, failure: null });
       } catch (error) {
         if (!isAboutFile(error)) throw error;
@@ -152,6 +153,17 @@ async function loadAll(run: Run, files: readonly PlannedFile[], loader: Loader, 
     throw error;
   }
 }
+
+/** Merchants are kept in memory. Where nearly each row has one of its own, the column probably holds something else. */
+function warnOfMerchants({ report }: Run, file: SourceFile, newMerchants: number, rowsRead: number): void {
+  if (newMerchants < MANY_MERCHANTS || newMerchants < rowsRead / 2) return;
+  report({
+    type: 'warning',
+    message: `${file.name}: ${newMerchants} of ${rowsRead} rows name a merchant that was not known before; check that merchant_id holds merchants`,
+  });
+}
+
+const MANY_MERCHANTS = 100_000;
 
 /** Texts that were rolled back are unknown again. */
 function forget({ dictionaries, lanes }: Run, mark: ReturnType<typeof markOf>): void {

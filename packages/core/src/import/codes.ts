@@ -62,19 +62,21 @@ async function saveAdded(
   dictionary: Dictionary,
   split: (text: string) => readonly string[],
 ): Promise<void> {
-  const { added, saved, nextKey } = dictionary;
-  if (saved === added.length) return;
-  const rows = added.slice(saved).map(split);
-  await client.query(
-    `INSERT INTO ${table} (${table}_key, ${columns.join(', ')})
-     SELECT * FROM unnest($1::int[], ${columns.map((_, index) => `$${index + 2}::text[]`).join(', ')})`,
-    [
-      rows.map((_, index) => nextKey - rows.length + index),
-      ...columns.map((_, column) => rows.map((row) => row[column])),
-    ],
-  );
+  const { added, nextKey } = dictionary;
+  const firstKey = nextKey - added.length;
+  for (let first = dictionary.saved; first < added.length; first += ROWS_PER_INSERT) {
+    const rows = added.slice(first, first + ROWS_PER_INSERT).map(split);
+    await client.query(
+      `INSERT INTO ${table} (${table}_key, ${columns.join(', ')})
+       SELECT * FROM unnest($1::int[], ${columns.map((_, index) => `$${index + 2}::text[]`).join(', ')})`,
+      [rows.map((_, index) => firstKey + first + index), ...columns.map((_, column) => rows.map((row) => row[column]))],
+    );
+  }
   dictionary.saved = added.length;
 }
+
+/** As parameters, rows take many times the memory of their texts. */
+const ROWS_PER_INSERT = 10_000;
 
 /** A point to which forgetSince goes back. */
 export function markOf({ merchants, kinds, contexts }: Dictionaries): Texts<number> {
@@ -107,6 +109,14 @@ export function addTexts(laneKeys: LaneKeys, texts: Texts<readonly string[]>): v
       laneKeys[which].texts.push(text);
       laneKeys[which].keys.push(0);
     }
+  }
+}
+
+/** Forgets what a lane's ids mean: it begins with 1 again. */
+export function forgetTexts(laneKeys: LaneKeys): void {
+  for (const which of TEXT_KINDS) {
+    laneKeys[which].texts.length = 1;
+    laneKeys[which].keys.length = 1;
   }
 }
 

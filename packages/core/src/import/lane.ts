@@ -1,4 +1,5 @@
 import type { Activity, CoercedColumn, RejectReason } from '../activity.ts';
+import { MoniepointError } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 import type { RowKeys, Rows } from './encode.ts';
 import { createFastLane, createRememberedFields } from './fast-lane.ts';
@@ -14,6 +15,8 @@ export const TEXT_KINDS = ['merchants', 'kinds', 'contexts'] as const;
 /** The next part of a file, in order. It may come from another thread, so it is plain data. */
 export type Block = {
   readonly rows: readonly Rows[];
+  /** What the ids of earlier blocks meant holds no more: they begin with 1 again. */
+  readonly isRestart: boolean;
   /** Texts met for the first time by this lane; their ids go on from the last one's, beginning with 1. */
   readonly texts: Texts<readonly string[]>;
   readonly rejects: Rejects;
@@ -38,12 +41,41 @@ export type Lane = {
 /** A block is passed on with its first full block of rows, or after this much of the file. */
 const MAX_BLOCK_BYTES = 1024 * 1024;
 
+/**
+ * How many different texts there may be, which all have to be kept in memory: a file with more of them has something else
+ * in its columns. At this size they take about 1.5 GB.
+ */
+export const MAX_TEXTS: Texts<number> = { merchants: 3_000_000, kinds: 100_000, contexts: 100_000 };
+
+const WHERE_TEXTS_STAND: Texts<string> = {
+  merchants: 'merchants (merchant_id)',
+  kinds: 'kinds of event (product and event_type)',
+  contexts: 'contexts (status, channel, merchant_tier and region)',
+};
+
+/** What to say of a file that brings more texts than there may be. */
+export function tooManyTexts(which: keyof Texts<unknown>, path: string): MoniepointError {
+  return new MoniepointError(
+    'failed',
+    `${path}: more than ${MAX_TEXTS[which].toLocaleString('en')} different ${WHERE_TEXTS_STAND[which]} with those known before. Nothing of it was kept; check that its columns hold what their names say.`,
+  );
+}
+
 export function createLane(): Lane {
-  const ids: Texts<Map<string, number>> = { merchants: new Map(), kinds: new Map(), contexts: new Map() };
-  const remembered = createRememberedFields();
+  let ids = noIds();
+  let remembered = createRememberedFields();
   const spare: Rows[] = [];
-  /** Not told yet. Those of a file that fails are told with the next one: their ids are given out by then. */
+  /** Not told yet. */
   let texts = noTexts();
+  let isRestart = false;
+
+  /** Forgets all texts: those of a file that failed were not told, or may be what it failed of. */
+  function restart(): void {
+    ids = noIds();
+    remembered = createRememberedFields();
+    texts = noTexts();
+    isRestart = true;
+  }
 
   async function* read(file: SourceFile, strict: boolean): AsyncGenerator<Block> {
     const writer = createRowWriter(spare);
@@ -55,6 +87,7 @@ export function createLane(): Lane {
       const known = ids[kind].get(text);
       if (known !== undefined) return known;
       const id = ids[kind].size + 1;
+      if (id > MAX_TEXTS[kind]) throw tooManyTexts(kind, file.path);
       ids[kind].set(text, id);
       texts[kind].push(text);
       return id;
@@ -79,7 +112,9 @@ export function createLane(): Lane {
     try {
       const takeBlock = (rows: readonly Rows[], content: Content | null): Block => {
         const bytesRead = reading.bytesRead();
-        const block = { rows, texts, rejects, warnings, bytesRead, content, header: content && headerText };
+        const read = { rows, rejects, warnings, bytesRead, content, header: content && headerText };
+        const block = { ...read, isRestart, texts };
+        isRestart = false;
         texts = noTexts();
         rejects = createRejects(rejects);
         warnings = [];
@@ -96,6 +131,9 @@ export function createLane(): Lane {
       const rest = writer.full.splice(0);
       if (writer.rows.count > 0) rest.push(writer.rows);
       last = takeBlock(rest, reading.finish());
+    } catch (error) {
+      restart();
+      throw error;
     } finally {
       reading.close();
     }
@@ -109,6 +147,7 @@ export function createLane(): Lane {
   };
 }
 
+const noIds = (): Texts<Map<string, number>> => ({ merchants: new Map(), kinds: new Map(), contexts: new Map() });
 const noTexts = (): Texts<string[]> => ({ merchants: [], kinds: [], contexts: [] });
 
 export const kindText = ({ product, eventType }: Activity) => `${product},${eventType}`;

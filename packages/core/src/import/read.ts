@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createGunzip, type Gunzip } from 'node:zlib';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 
 /** What tells one version of a file from another without reading it. */
-type FileStamp = { readonly sizeBytes: number; readonly mtimeNs: bigint };
+type FileStamp = { readonly sizeBytes: number; readonly mtimeNs: bigint; readonly place: string };
 
 /** One pass over a file. */
 export type Reading = {
@@ -65,6 +65,7 @@ export function openFile(file: SourceFile): Reading {
             `${file.path}: changed while it was read (${stamp.sizeBytes} bytes before, ${now.sizeBytes} after). Nothing of it was kept; run again when it is complete.`,
           );
         }
+        refuseReplaced(stamp, file);
         const isFresh = BigInt(Date.now()) * 1_000_000n - now.mtimeNs < MTIME_TICK_NS;
         return { sha256: hash.digest(), sizeBytes: stamp.sizeBytes, mtimeNs: isFresh ? null : now.mtimeNs };
       },
@@ -84,7 +85,20 @@ function stampOf(handle: number, file: SourceFile): FileStamp {
       `${file.path}: is not a regular file. Give a CSV file, or a directory of them.`,
     );
   }
-  return { sizeBytes: Number(found.size), mtimeNs: found.mtimeNs };
+  return { sizeBytes: Number(found.size), mtimeNs: found.mtimeNs, place: placeOf(found) };
+}
+
+/** Where on a file system the content lies, whatever its name. */
+const placeOf = ({ dev, ino }: BigIntStats) => `${dev} ${ino}`;
+
+/** What was read is whole also where its name leads elsewhere by now; but it is not the file that the ledger would name. */
+function refuseReplaced({ place }: FileStamp, file: SourceFile): void {
+  const found = statSync(file.path, { bigint: true, throwIfNoEntry: false });
+  if (found !== undefined && placeOf(found) === place) return;
+  throw new MoniepointError(
+    'failed',
+    `${file.path}: was ${found === undefined ? 'removed' : 'replaced by another file'} while it was read. Nothing of it was kept; run again.`,
+  );
 }
 
 /** Reads the whole file for its hash alone. */
@@ -145,7 +159,12 @@ async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile): AsyncGen
   })();
   feeding.catch((error: Error) => gunzip.destroy(error));
   try {
-    for await (const chunk of gunzip) yield chunk as Buffer;
+    let bytes = 0;
+    for await (const chunk of gunzip as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > MAX_UNPACKED_FREELY && bytes > MAX_UNPACKED_SHARE * file.sizeBytes) throw unpacksToTooMuch(file);
+      yield chunk;
+    }
     await feeding;
   } catch (error) {
     if (!errorCode(error)?.startsWith('Z_')) throw error;
@@ -157,6 +176,17 @@ async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile): AsyncGen
   } finally {
     gunzip.destroy(); // a reader that stops early leaves no input waiting
   }
+}
+
+/** Activity files shrink to about a fifth: an id alone does not shrink to less than half. */
+const MAX_UNPACKED_SHARE = 100;
+const MAX_UNPACKED_FREELY = 64 * 1024 * 1024;
+
+function unpacksToTooMuch(file: SourceFile): MoniepointError {
+  return new MoniepointError(
+    'failed',
+    `${file.path}: unpacks to more than ${MAX_UNPACKED_SHARE} times its ${file.sizeBytes} bytes, which no activity file does. Nothing of it was kept; if it is right, unpack it and import that.`,
+  );
 }
 
 /** Until it takes more, or never will. */

@@ -1,4 +1,5 @@
-import { chmodSync, mkdirSync, renameSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
@@ -243,16 +244,62 @@ describe('input files (CONTRACT.md section 1)', () => {
     }
   });
 
-  it('a directory in place of a file fails, and a dangling link too', async () => {
+  it('a directory, a pipe, a device, a dangling link and a loop of links fail, nothing waits for them, and a file among them loads', async () => {
     const database = await createDatabase();
     const folder = createFolder();
-    mkdirSync(join(folder, 'activities_20240101.csv'));
-    symlinkSync('nowhere', join(folder, 'activities_20240102.csv'));
+    const name = (day: number) => join(folder, `activities_2024010${day}.csv`);
+    mkdirSync(name(1));
+    execFileSync('mkfifo', [name(2)]);
+    symlinkSync('/dev/zero', name(3));
+    symlinkSync('nowhere', name(4));
+    symlinkSync(name(6), name(5));
+    symlinkSync(name(5), name(6));
+    writeActivities(folder, 'activities_20240107.csv', [row()]);
     const result = await load(database, folder);
     expect(result.files.map(({ error }) => error)).toEqual([
       expect.stringContaining('is not a regular file'),
+      expect.stringContaining('is not a regular file'),
+      expect.stringContaining('is not a regular file'),
       expect.stringContaining('is not there any more'),
+      expect.stringContaining('ELOOP'),
+      expect.stringContaining('ELOOP'),
+      null,
     ]);
+    expect(result.counts.accepted).toBe(1);
+  });
+
+  it.each([
+    ['replaced', 'was replaced by another file while it was read', 2],
+    ['removed', 'was removed while it was read', 0],
+  ] as const)('a file that is %s while it is read is left for the next run', async (how, message, accepted) => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const rows = Array.from({ length: 5000 }, (_, n) => row({ event_id: eventId(n) }));
+    const path = writeActivities(folder, 'activities_20240101.csv', rows);
+    writeActivities(folder, 'activities_20240102.csv', []);
+    const other = writeActivities(folder, 'next', [row(), row({ event_id: eventId(2) })]);
+    const move = (event: ImportEvent) => {
+      if (event.type !== 'file_started' || event.path !== path) return;
+      // The file is opened when its first block is asked for.
+      setImmediate(() => (how === 'removed' ? rmSync(path) : renameSync(other, path)));
+    };
+    const result = await runImport(database, [folder], PLAIN_IMPORT, move, new AbortController().signal);
+    expect(result.files.map(({ status }) => status)).toEqual(['failed', 'loaded']);
+    expect(result.files[0]?.error).toContain(message);
+    expect(await query(database, 'SELECT FROM event')).toEqual([]);
+    expect((await load(database, folder)).counts.accepted).toBe(accepted);
+  });
+
+  it('a file that is gone before it is read fails, and the others load', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const path = writeActivities(folder, 'activities_20240101.csv', [row()]);
+    writeActivities(folder, 'activities_20240102.csv', [row()]);
+    const remove = (event: ImportEvent) => {
+      if (event.type === 'plan') rmSync(path);
+    };
+    const result = await runImport(database, [folder], PLAIN_IMPORT, remove, new AbortController().signal);
+    expect(result.files.map(({ error }) => error)).toEqual([expect.stringContaining('is not there any more'), null]);
   });
 });
 

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
 import { createFolder, eventId, row, writeActivities } from '../../../../test/files.ts';
 import { PLAIN_IMPORT } from '../../../../test/import.ts';
+import { numRuns } from '../../../../test/long.ts';
 import { type Database, withSession } from '../db/database.ts';
 import { METRICS } from '../metrics.ts';
 import type { ImportResult } from './progress.ts';
@@ -221,11 +222,7 @@ describe('whatever was added, changed, shrunk, removed and imported, in any orde
         expect(await stateOf(database)).toEqual(await stateOf(fresh));
         await expectVerified(database);
       }),
-      {
-        numRuns: Number(process.env.LONG_RUNS ?? 25),
-        seed: process.env.LONG_RUNS ? Date.now() : 1,
-        endOnFailure: false,
-      },
+      numRuns(25),
     );
   });
 });
