@@ -17,6 +17,9 @@ export async function runIn(
     out: (text) => {
       out += text;
     },
+    outBytes: async (bytes) => {
+      out += bytes.toString('latin1');
+    },
     err: (text) => {
       err += text;
     },

@@ -15,6 +15,8 @@ import pino, { type Logger } from 'pino';
 /** What a command knows of the process it runs in. Tests hand in their own. */
 export type Io = {
   readonly out: (text: string) => void;
+  /** Returns when the reader has kept up, so that much can be written in little memory. */
+  readonly outBytes: (bytes: Buffer) => Promise<void>;
   readonly err: (text: string) => void;
   /** Where a progress bar may be drawn; null where nobody watches. */
   readonly terminal: NodeJS.WriteStream | null;
@@ -81,10 +83,16 @@ export async function runProgram(program: Command, argv: readonly string[], io: 
   }
 }
 
-/** Control characters, which a file name may hold and which could garble a terminal, as escapes. */
+/** Characters that could garble a terminal or a log, which a file may hold in its name and in its rows, as escapes. */
 export function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  return text.replace(CONTROLS, (c) => {
+    const code = c.charCodeAt(0).toString(16);
+    return code.length > 2 ? `\\u${code.padStart(4, '0')}` : `\\x${code.padStart(2, '0')}`;
+  });
 }
+
+/** Control characters, line and paragraph separators, and what changes the direction of the text behind it. */
+const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /** A process that is still alive this long after its work is done has a leak; it is ended, and says so. */
 const LATE_EXIT_MS = 5_000;
@@ -126,6 +134,7 @@ export async function runBinary(build: (io: Io) => Command): Promise<void> {
 
   const io: Io = {
     out: (text) => process.stdout.write(text),
+    outBytes: (bytes) => new Promise((resolve) => process.stdout.write(bytes, () => resolve())),
     err: (text) => process.stderr.write(text),
     terminal: process.stderr.isTTY ? process.stderr : null,
     isOutTerminal: process.stdout.isTTY === true,

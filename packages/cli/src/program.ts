@@ -4,6 +4,7 @@ import { dbCommand } from './commands/db.ts';
 import { generateCommand } from './commands/generate.ts';
 import { importCommand } from './commands/import.ts';
 import { migrateCommand } from './commands/migrate.ts';
+import { rejectsCommand } from './commands/rejects.ts';
 import { reportCommand } from './commands/report.ts';
 import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
@@ -25,6 +26,7 @@ export function buildProgram(io: Io): Command {
     reportCommand,
     serveCommand,
     statusCommand,
+    rejectsCommand,
     verifyCommand,
     migrateCommand,
     generateCommand,

@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
+import { REJECT_REASONS } from './activity.ts';
 import { describeError, errorCode, MoniepointError } from './errors.ts';
 
 /** One row of the table below: everything that flags, environment, `.env`, help, docs and validation need to know. */
@@ -165,6 +166,20 @@ export const OPTIONS = {
     help: 'table, json or csv',
     rule: z.enum(['table', 'json', 'csv'], 'table, json or csv'),
     default: 'table' as const,
+  }),
+  file: option({ flag: '--file <file>', help: 'only of this file, by name or path', rule: text.optional() }),
+  reason: option({
+    flag: '--reason <reason>',
+    help: `only for this reason: ${REJECT_REASONS.join(', ')}`,
+    rule: z.enum(REJECT_REASONS, `one of ${REJECT_REASONS.join(', ')}`).optional(),
+  }),
+  run: option({ flag: '--run <id>', help: 'only of files that this run loaded', rule: positive.optional() }),
+  limit: option({ flag: '--limit <n>', help: 'how many records to show', rule: wholeNumber, default: 20 }),
+  csv: option({
+    flag: '--csv',
+    help: 'print the open records as they were, under their header, to be corrected and imported',
+    rule: onOff,
+    default: false,
   }),
   noImport: option({ flag: '--no-import', help: 'serve without importing first', rule: onOff, default: false }),
   days: option({ flag: '--days <n>', help: 'files to write', rule: wholeNumber, default: 7 }),

@@ -1,0 +1,36 @@
+import { addOptions, configOf, DATABASE_OPTIONS, type Io } from '@moniepoint/api/bin';
+import { headerOfRejects, type OpenReject, readRejects } from '@moniepoint/core/reject-list';
+import { Command } from 'commander';
+import { rejectsJson, renderRejects } from '../view/rejects.ts';
+import { inSession } from './session.ts';
+
+export function rejectsCommand(io: Io): Command {
+  const command = new Command('rejects').description(
+    'List the rows that were rejected, or export them to be corrected',
+  );
+  addOptions(command, ['file', 'reason', 'run', 'limit', 'csv', 'json', ...DATABASE_OPTIONS]);
+  return command.action(async (flags) => {
+    const config = configOf(io, flags);
+    const { file, reason, run, limit } = config;
+    await inSession(config, 'rejects', async (session) => {
+      const { groups, rejects } = await readRejects(session, { file, reason, run });
+      if (config.csv) {
+        io.out(`${await headerOfRejects(session)}\n`);
+        // The lines as they were, so that they can be corrected and imported: nothing is escaped or guarded.
+        for await (const { record } of rejects()) await io.outBytes(Buffer.concat([record, LINE_END]));
+        const unstored = groups.reduce((sum, { rejected, stored }) => sum + rejected - stored, 0);
+        if (unstored > 0)
+          io.err(`warning: ${unstored} more were rejected than are stored; correct those in their files\n`);
+        return;
+      }
+      const first: OpenReject[] = [];
+      for await (const one of rejects()) {
+        if (first.length === limit) break;
+        first.push(one);
+      }
+      io.out(config.json ? `${rejectsJson(groups, first)}\n` : renderRejects(groups, first));
+    });
+  });
+}
+
+const LINE_END = Buffer.from('\n');
