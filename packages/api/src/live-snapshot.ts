@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Database, endSession } from '@moniepoint/core/db/database';
+import { type Database, endSession, inTransaction } from '@moniepoint/core/db/database';
+import { hasReader, readOnly } from '@moniepoint/core/db/reader';
 import { describeError, errorCode } from '@moniepoint/core/errors';
 import { type ImportEntry, readImports } from '@moniepoint/core/imports';
 import { readMark, readSnapshot, SNAPSHOT_CHANNEL, type Snapshot } from '@moniepoint/core/snapshot';
@@ -49,15 +50,22 @@ export function followSnapshot(
       client.on('notification', () => wake());
       client.on('end', () => wake());
       await client.query(`LISTEN ${SNAPSHOT_CHANNEL}`);
+      let isReader = await hasReader(client);
       while (!closing.signal.aborted) {
         // Armed before the query: a notification that comes during it is not missed.
         const woken = new Promise<void>((resolve) => {
           wake = resolve;
         });
         await answered(async () => {
-          const newest = await ifSchemaExists(() => readMark(client));
+          const read = <T>(work: () => Promise<T>) => inTransaction(client, work, readOnly(isReader));
+          const newest = await ifSchemaExists(() => read(() => readMark(client)));
           if (newest === mark || newest === null) return;
-          onChange({ snapshot: await readSnapshot(client), imports: await readImports(client, MAX_IMPORTS) });
+          isReader = await hasReader(client); // the schema may have come only now
+          const published = await read(async () => ({
+            snapshot: await readSnapshot(client),
+            imports: await readImports(client, MAX_IMPORTS),
+          }));
+          onChange(published);
           mark = newest;
         });
         isConnected = true;

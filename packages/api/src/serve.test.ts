@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
-import type { Database } from '@moniepoint/core/db/database';
+import { type Database, withSession } from '@moniepoint/core/db/database';
+import { migrate } from '@moniepoint/core/db/migrate';
 import { SNAPSHOT_CHANNEL } from '@moniepoint/core/snapshot';
 import pino from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -52,6 +53,33 @@ describe('the live snapshot', () => {
       await publish(database, version, isAnnounced);
       await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe(String(version));
     }
+  });
+
+  it('is read with the rights of the role for it, also where the schema comes only later', async () => {
+    const database = await createDatabase({ isEmpty: true });
+    const statements: string[] = [];
+    const api = await start({
+      connect: async (role) => {
+        const client = await database.connect(role);
+        const ask = client.query.bind(client) as (...args: unknown[]) => unknown;
+        client.query = ((...args: unknown[]) => {
+          statements.push(typeof args[0] === 'string' ? args[0] : (args[0] as { text: string }).text);
+          return ask(...args);
+        }) as typeof client.query;
+        return client;
+      },
+    });
+    await expect.poll(() => statements).toContain('BEGIN READ ONLY');
+    await withSession(database, 'test', migrate);
+    await publish(database, 1, true);
+    await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe('1');
+    const begin = statements.findLastIndex((text) => text.startsWith('BEGIN'));
+    expect(statements.slice(begin)).toEqual([
+      'BEGIN READ ONLY; SET LOCAL ROLE moniepoint_reader',
+      expect.stringContaining('from "snapshot"'),
+      expect.stringContaining('from "ledger"'),
+      'COMMIT',
+    ]);
   });
 
   it('is served on while the database is down, and followed again when it is back', async () => {

@@ -308,6 +308,7 @@ describe('status', () => {
       'Rejects        1 event_id, 1 status',
       'Conflicts      0',
       'Coerced        0',
+      'API role       moniepoint_reader',
       'Last run       failed, started TIME, finished TIME',
       expect.stringContaining('activities_20240102.csv:1: column event_id is missing'),
       '',

@@ -1,7 +1,12 @@
 import { printable } from '@moniepoint/api/bin';
+import { READER_ROLE } from '@moniepoint/core/db/reader';
 import { listCounts } from '@moniepoint/core/import/progress';
 import type { Status } from '@moniepoint/core/import/status';
 import { withSeparators } from './text.ts';
+
+/** What to do where the reader's role is not there. */
+export const NO_READER =
+  'the API reads with all rights of its user; run moniepoint migrate once as a user with CREATEROLE';
 
 export function renderStatus(status: Status, place: string): string {
   const { rows, lastRun } = status;
@@ -15,6 +20,7 @@ export function renderStatus(status: Status, place: string): string {
     `Rejects        ${rows.rejected === 0 ? 'none' : listCounts(status.rejectedByReason, withSeparators)}`,
     `Conflicts      ${withSeparators(rows.conflict)}`,
     `Coerced        ${withSeparators(rows.coerced)}`,
+    `API role       ${status.isReader ? READER_ROLE : `none: ${NO_READER}`}`,
     lastRun === null
       ? 'Last run       none'
       : `Last run       ${lastRun.outcome}, started ${lastRun.startedAt}${lastRun.finishedAt === null ? '' : `, finished ${lastRun.finishedAt}`}`,
@@ -32,6 +38,7 @@ export function statusJson(status: Status): string {
     files: status.files,
     ...rows,
     rejected_by_reason: status.rejectedByReason,
+    api_role: status.isReader ? READER_ROLE : null,
     last_run: lastRun && {
       outcome: lastRun.outcome,
       started_at: lastRun.startedAt,

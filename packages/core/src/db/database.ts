@@ -218,7 +218,7 @@ function withoutPassword(url: string): string {
 }
 
 /** The statements around a piece of work that is kept whole or not at all. */
-type Boundaries = { readonly begin: string; readonly keep: string; readonly undo: string };
+export type Boundaries = { readonly begin: string; readonly keep: string; readonly undo: string };
 
 const TRANSACTION: Boundaries = { begin: 'BEGIN', keep: 'COMMIT', undo: 'ROLLBACK' };
 

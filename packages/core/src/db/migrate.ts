@@ -5,6 +5,7 @@ import { drizzle } from 'drizzle-orm/node-postgres';
 import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
 import type pg from 'pg';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
+import { createReader } from './reader.ts';
 
 /** `drizzle/` lies at the top of the repository, beside `packages/`. */
 const MIGRATIONS_FOLDER = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', '..', 'drizzle');
@@ -16,7 +17,8 @@ const MIGRATION_LOCK = 7_300_118;
 type Journal = { readonly entries: readonly { readonly when: number; readonly tag: string }[] };
 
 /**
- * Brings an empty or older database up to date; one that is up to date is only read. Two processes at once take turns.
+ * Brings an empty or older database up to date, with the role that the API reads with; one that is up to date is only
+ * read. Two processes at once take turns.
  *
  * @returns the names of the migrations that were applied
  * @throws MoniepointError `database` when the schema is newer than the program, which then has not touched it
@@ -40,6 +42,7 @@ export async function migrate(client: pg.Client): Promise<string[]> {
         error,
       );
     });
+    await createReader(client);
     return journal.entries.filter(({ when }) => when > before).map(({ tag }) => tag);
   } finally {
     await client.query('SELECT pg_advisory_unlock($1)', [MIGRATION_LOCK]).catch(() => {}); // a lost session holds none

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import type { RejectReason } from '../activity.ts';
+import { hasReader } from '../db/reader.ts';
 import { readSnapshot } from '../snapshot.ts';
 import { lockHolder } from './lock.ts';
 
@@ -18,6 +19,8 @@ export type Status = {
     readonly coerced: number;
   };
   readonly rejectedByReason: Partial<Record<RejectReason, number>>;
+  /** The API reads with the rights of its own role; else with all rights of this user. */
+  readonly isReader: boolean;
   readonly lastRun: {
     readonly startedAt: string;
     readonly finishedAt: string | null;
@@ -56,6 +59,7 @@ export async function readStatus(client: pg.Client): Promise<Status> {
     files,
     rows,
     rejectedByReason: Object.fromEntries(reasons.rows.map(({ reason, rejected }) => [reason, rejected])),
+    isReader: await hasReader(client),
     lastRun: await readLastRun(client),
   };
 }
