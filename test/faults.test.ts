@@ -1,5 +1,6 @@
 /** What may happen to an import, to its session, to the server and to the disk, and what is left behind then. */
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   appendFileSync,
   chmodSync,
@@ -13,8 +14,11 @@ import {
 import { connect as connectSocket, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { platform } from 'node:process';
-import type { Database } from '@moniepoint/core/db/database';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Database, withSession } from '@moniepoint/core/db/database';
 import { generate } from '@moniepoint/core/generate';
+import { verify } from '@moniepoint/core/import/verify';
+import { readSnapshot } from '@moniepoint/core/snapshot';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from './database.ts';
 import { createFolder, manyRows, writeActivities } from './files.ts';
@@ -320,6 +324,51 @@ describe('a disk that is full', () => {
     expect(again.code, again.stderr).toBe(0);
     expect(await answersOf(site)).toEqual(await answersOfCleanRun(folder));
   });
+});
+
+it('a second signal ends the program at once, whatever it waits for', async () => {
+  const silent = createServer(() => {}).listen(0, '127.0.0.1'); // takes a connection and never answers
+  await once(silent, 'listening');
+  onTestFinished(() => {
+    silent.close();
+  });
+  const { port } = silent.address() as { port: number };
+  const folder = createFolder();
+  writeActivities(folder, 'activities_20240101.csv', manyRows(0, 1));
+  const site = { DATABASE_URL: `postgresql://user@127.0.0.1:${port}/db` };
+  const connected = once(silent, 'connection');
+  const importing = start('moniepoint', ['import', folder], site, folder);
+  await connected;
+  importing.child.kill('SIGTERM');
+  await sleep(1_200); // signals within a second are one
+  expect(importing.child.exitCode).toBeNull();
+  importing.child.kill('SIGTERM');
+  expect(await importing.exit).toBe(143);
+});
+
+it('whoever reads while files are loaded, changed and superseded sees a state that agrees with itself', async () => {
+  const folder = createFolder();
+  const database = await createDatabase();
+  const site = { DATABASE_URL: database.url };
+  const seen = new Set<number>();
+  let isOver = false;
+  const reading = (async () => {
+    while (!isOver) {
+      const checks = await withSession(database, 'test', verify);
+      expect(checks.flatMap(({ differences }) => differences)).toEqual([]);
+      const snapshot = await withSession(database, 'test', readSnapshot);
+      if (snapshot !== null) seen.add(snapshot.dataVersion);
+    }
+  })();
+  reading.catch(() => {}); // told below
+  for (const version of [0, 1, 2]) {
+    for (const day of [1, 2, 3, 4])
+      writeActivities(folder, `activities_2024010${day}.csv`, manyRows(day * 500 + version * 100, 3_000));
+    expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
+  }
+  isOver = true;
+  await reading;
+  expect(seen.size).toBeGreaterThan(3);
 });
 
 describe('the whole server', () => {

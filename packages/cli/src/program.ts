@@ -1,5 +1,6 @@
 import { createProgram, type Io } from '@moniepoint/api/bin';
 import type { Command } from 'commander';
+import { conflictsCommand } from './commands/conflicts.ts';
 import { dbCommand } from './commands/db.ts';
 import { generateCommand } from './commands/generate.ts';
 import { importCommand } from './commands/import.ts';
@@ -27,6 +28,7 @@ export function buildProgram(io: Io): Command {
     serveCommand,
     statusCommand,
     rejectsCommand,
+    conflictsCommand,
     verifyCommand,
     migrateCommand,
     generateCommand,

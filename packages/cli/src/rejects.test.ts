@@ -141,6 +141,40 @@ describe('moniepoint rejects', () => {
   });
 });
 
+it('moniepoint conflicts lists what differs, where, and which row is stored', async () => {
+  const { folder, run } = await createSite();
+  const first = writeActivities(folder, 'activities_20240101.csv', [row(), row({ amount: '7', channel: '' })]);
+  const late = writeActivities(folder, 'activities_20240103.csv', [row({ event_id: eventId(2), amount: '3' })]);
+  expect((await run('conflicts')).out).toBe('No conflicts.\n');
+  await run('import', folder);
+  const second = writeActivities(folder, 'activities_20240102.csv', [
+    row(),
+    row({ event_id: eventId(2), event_timestamp: '2024-02-01T01:00:00.5+01:00' }),
+  ]);
+  await run('import', folder);
+  expect((await run('conflicts')).out).toBe(
+    [
+      '2 conflicts:',
+      `  ${first}:3 ${eventId(1)}: amount 7.00 instead of 100.00, channel none instead of POS, stored from ${first}`,
+      `  ${late} ${eventId(2)}: event_timestamp 2024-01-05T10:00:00.000000Z instead of 2024-02-01T00:00:00.500000Z, amount 3.00 instead of 100.00, stored from ${second}`,
+      '',
+    ].join('\n'),
+  );
+  expect((await run('conflicts', '--limit', '1')).out).toMatch(/^the first 1 of 2 conflicts:\n {2}.*\n$/);
+  expect(JSON.parse((await run('conflicts', '--json', '--file', late)).out)).toEqual({
+    count: 1,
+    conflicts: [
+      {
+        ...{ event_id: eventId(2), path: late, line: null, stored_path: second },
+        differences: [
+          { column: 'event_timestamp', found: '2024-01-05T10:00:00.000000Z', stored: '2024-02-01T00:00:00.500000Z' },
+          { column: 'amount', found: '3.00', stored: '100.00' },
+        ],
+      },
+    ],
+  });
+});
+
 it('no text becomes a formula in a spreadsheet, and no merchant garbles a terminal', async () => {
   const { folder, run } = await createSite();
   writeActivities(folder, 'activities_20240101.csv', [row({ merchant_id: '=1+1\u001b[2J', amount: '-5.00' })]);

@@ -268,7 +268,8 @@ export const snapshot = pgTable(
 );
 
 /** `event_us` as timestamptz; in whole seconds and the rest, because an interval is multiplied by a double. */
-export const EVENT_TIMESTAMP = `(timestamptz 'epoch' + event_us / 1000000 * interval '1 second' + event_us % 1000000 * interval '1 microsecond')`;
+export const eventTimestamp = (us: string) =>
+  `(timestamptz 'epoch' + ${us} / 1000000 * interval '1 second' + ${us} % 1000000 * interval '1 microsecond')`;
 
 /** The stored events with the columns of the files they came from, for people who write SQL. */
 export const activity = pgView('activity', {
@@ -286,7 +287,7 @@ export const activity = pgView('activity', {
 }).as(sql`
   SELECT e.event_id,
          m.merchant_id,
-         ${sql.raw(EVENT_TIMESTAMP)} AS event_timestamp,
+         ${sql.raw(eventTimestamp('event_us'))} AS event_timestamp,
          k.product,
          k.event_type,
          (e.amount_kobo::numeric / 100)::numeric(20, 2) AS amount,

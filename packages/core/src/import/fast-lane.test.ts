@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { eventId, HEADER, row, type VALID_FIELDS } from '../../../../test/files.ts';
+import { numFastRuns } from '../../../../test/long.ts';
 import { addValue, createByteIndex, findField, MAX_VALUE_BYTES, NOT_FOUND } from './byte-index.ts';
 import { ROW_BYTES, type Rows } from './encode.ts';
 import { createFastLane, createRememberedFields } from './fast-lane.ts';
@@ -207,7 +208,7 @@ describe('any file, in any pieces', () => {
       fc.property(manyLines, pieces, fc.boolean(), (lines, sizes, isStrict) => {
         taken += expectSame(fileOf([...lines, ...lines]), sizes, isStrict); // every line twice, so that the second is known
       }),
-      { numRuns: 1500 },
+      numFastRuns(1500),
     );
     expect(taken, 'rows of the fast lane').toBeGreaterThan(300);
   });
@@ -231,7 +232,7 @@ describe('any file, in any pieces', () => {
           expectSame(Buffer.from(bytes), sizes);
         },
       ),
-      { numRuns: 1500 },
+      numFastRuns(1500),
     );
   });
 });

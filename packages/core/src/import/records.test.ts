@@ -1,6 +1,7 @@
 import { parse } from 'csv-parse/sync';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { numFastRuns } from '../../../../test/long.ts';
 import { type CutState, cutRecords, MAX_QUOTED_BYTES, MAX_RECORD_BYTES } from './records.ts';
 
 type Cut = [kind: string, content: string, line: number];
@@ -255,7 +256,7 @@ describe('properties', () => {
       fc.property(anyFile, fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 20 }), (file, sizes) => {
         expect(cut(file, sizes)).toEqual(cut(file));
       }),
-      { numRuns: 2000 },
+      numFastRuns(2000),
     );
   });
 
@@ -271,7 +272,7 @@ describe('properties', () => {
         const lines = bytes.split('\n').length;
         expect(line - 1).toBe(bytes.endsWith('\n') || bytes === '' ? lines - 1 : lines);
       }),
-      { numRuns: 2000 },
+      numFastRuns(2000),
     );
   });
 
@@ -289,7 +290,7 @@ describe('properties', () => {
         });
         expect(read).toEqual(rows);
       }),
-      { numRuns: 1000 },
+      numFastRuns(1000),
     );
   });
 });

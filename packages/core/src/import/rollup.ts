@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { KYC_STAGES, PRODUCTS } from '../activity.ts';
-import { EVENT_TIMESTAMP } from '../db/schema.ts';
+import { eventTimestamp } from '../db/schema.ts';
 import { monthText } from './encode.ts';
 import { outcomesOf, type Tally, totalsOf } from './tally.ts';
 
@@ -17,7 +17,7 @@ export const ROLLUPS = {
     key: ['month', 'merchant_key'],
     values: ['success_count'],
     select: (events: string) =>
-      `SELECT date_trunc('month', ${EVENT_TIMESTAMP} AT TIME ZONE 'UTC')::date AS month, merchant_key,
+      `SELECT date_trunc('month', ${eventTimestamp('event_us')} AT TIME ZONE 'UTC')::date AS month, merchant_key,
               count(*) AS success_count
          FROM ${events}
          JOIN context USING (context_key)
