@@ -64,6 +64,7 @@ export async function addToRollups(client: pg.Client, events: string): Promise<v
 
 /** Takes events out of the rollups again. Rows whose counts fall to zero stay: they say the same as no row. */
 export async function takeFromRollups(client: pg.Client, events: string): Promise<void> {
+  if (await isEmpty(client, events)) return;
   for (const [table, { key, values, select }] of Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Rollup]][]) {
     const negated = values.map((value) => `-${value}`);
     await upsert(client, table, `SELECT ${[...key, ...negated].join(', ')} FROM (${select(events)}) AS gone`);
@@ -126,7 +127,7 @@ async function upsert(
   );
 }
 
-async function isEmpty(client: pg.Client, table: Rollup): Promise<boolean> {
+async function isEmpty(client: pg.Client, table: string): Promise<boolean> {
   return (await client.query(`SELECT FROM ${table} LIMIT 1`)).rowCount === 0;
 }
 
