@@ -82,7 +82,10 @@ describe('moniepoint rejects', () => {
     const { folder, run, listed } = await createSite();
     writeFaults(folder);
     await run('import', folder);
-    const second = writeActivities(folder, 'activities_20240102.csv', ['bad', row({ event_id: '\u001b[31m\u202e' })]);
+    const second = writeActivities(folder, 'activities_20240102.csv', [
+      'bad',
+      row({ event_id: '\u001b[31m\u202e', merchant_id: 'OTHER' }),
+    ]);
     await run('import', folder);
     const reasons = async (...argv: string[]) =>
       ((await listed(...argv)).open as { path: string; line: number; reason: string }[]).map(({ reason, line }) => [
@@ -102,7 +105,11 @@ describe('moniepoint rejects', () => {
       ['event_id', 4],
       ['event_id', 3],
     ]);
-    expect(await reasons('--file', 'nothing')).toEqual([]);
+    for (const command of ['rejects', 'conflicts'])
+      expect(await run(command, '--file', 'nothing')).toMatchObject({
+        code: 1,
+        err: expect.stringContaining('error: nothing: no loaded file has this name or path.'),
+      });
     expect((await run('rejects', '--limit', '1', '--run', '2')).out).toBe(
       [
         `  file${' '.repeat(second.length - 4)}  run  reason        rejected  stored  open`,
@@ -115,11 +122,53 @@ describe('moniepoint rejects', () => {
         '',
       ].join('\n'),
     );
-    expect((await run('rejects', '--run', '2')).out).toContain(':3 event_id: \\x1b[31m\\u202e,MRC-000001');
+    expect((await run('rejects', '--run', '2')).out).toContain(':3 event_id: \\x1b[31m\\u202e,OTHER');
     expect(await run('rejects', '--reason', 'ugly')).toMatchObject({
       code: 2,
       err: expect.stringContaining('--reason: found "ugly" that is not one of column_count,'),
     });
+  });
+
+  it('looks at the id of a record, not at what else in it looks like one', async () => {
+    const { folder, run, listed } = await createSite();
+    const withParent = (line: string, parent: number) => `${line},${eventId(parent)}`;
+    writeFileSync(
+      join(folder, 'activities_20240101.csv'),
+      [
+        `${HEADER},parent_id`,
+        withParent(row(), 7),
+        withParent(row({ event_id: eventId(2), event_timestamp: 'bad' }), 1),
+        withParent(row({ event_id: 'none', merchant_id: 'A' }), 1),
+        '',
+      ].join('\n'),
+    );
+    await run('import', folder);
+    expect((await listed()).open.map(({ line }: { line: number }) => line)).toEqual([3, 4]);
+    writeActivities(folder, 'activities_20240102.csv', [row({ event_id: eventId(4), merchant_id: 'A' })]);
+    await run('import', folder);
+    expect((await listed()).open.map(({ line }: { line: number }) => line)).toEqual([3]);
+  });
+
+  it('takes one event for the repair of one record, also where the file of the record came again behind it', async () => {
+    const { folder, run, openByReason } = await createSite();
+    const bad = row({ event_id: 'none', merchant_id: 'A' });
+    writeActivities(folder, 'activities_20240101.csv', [bad, bad]);
+    await run('import', folder);
+    writeActivities(folder, 'FIX.csv', [row({ event_id: eventId(4), merchant_id: 'A' })]);
+    await run('import', join(folder, 'FIX.csv'));
+    expect(await openByReason()).toEqual({ event_id: 1 });
+    writeActivities(folder, 'activities_20240101.csv', [bad, bad, row()]);
+    await run('import', folder);
+    expect(await openByReason()).toEqual({ event_id: 1 });
+  });
+
+  it('says where a record was too long to be kept whole', async () => {
+    const { folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', ['x'.repeat(1_200_000)]);
+    await run('import', folder);
+    expect((await run('rejects', '--csv')).err).toBe(
+      'warning: 1 records were longer than 1 MiB, and only their first 64 KiB are stored\n',
+    );
   });
 
   it('does not mix the lines of files whose headers differ', async () => {

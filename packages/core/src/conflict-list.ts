@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { eventTimestamp } from './db/schema.ts';
+import { refuseUnknownFile } from './reject-list.ts';
 
 /** An occurrence of an event that says something else than the stored one. */
 export type Conflict = {
@@ -37,8 +38,13 @@ const readable = (row: string) => `
     FROM merchant, kind, context
    WHERE merchant_key = ${row}.merchant_key AND kind_key = ${row}.kind_key AND context_key = ${row}.context_key`;
 
-/** The first conflicts in the order of files and lines, of one file by name or path, or of all. */
+/**
+ * The first conflicts in the order of files and lines, of one file by name or path, or of all.
+ *
+ * @throws MoniepointError `failed` where no loaded file has this name or path
+ */
 export async function readConflicts(client: pg.Client, file: string | undefined, limit: number): Promise<Conflict[]> {
+  await refuseUnknownFile(client, file);
   const { rows } = await client.query<{
     event_id: string;
     path: string;

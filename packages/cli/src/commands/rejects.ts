@@ -1,4 +1,5 @@
 import { addOptions, configOf, DATABASE_OPTIONS, type Io } from '@moniepoint/api/bin';
+import { KEPT_OF_TOO_LONG_BYTES } from '@moniepoint/core/import/records';
 import { headerOfRejects, type OpenReject, readRejects } from '@moniepoint/core/reject-list';
 import { Command } from 'commander';
 import { rejectsJson, renderRejects } from '../view/rejects.ts';
@@ -17,7 +18,13 @@ export function rejectsCommand(io: Io): Command {
       if (config.csv) {
         io.out(`${await headerOfRejects(session)}\n`);
         // The lines as they were, so that they can be corrected and imported: nothing is escaped or guarded.
-        for await (const { record } of rejects()) await io.outBytes(Buffer.concat([record, LINE_END]));
+        let cutOff = 0;
+        for await (const { reason, record } of rejects()) {
+          await io.outBytes(Buffer.concat([record, LINE_END]));
+          if (reason === 'csv_syntax' && record.length === KEPT_OF_TOO_LONG_BYTES) cutOff += 1;
+        }
+        if (cutOff > 0)
+          io.err(`warning: ${cutOff} records were longer than 1 MiB, and only their first 64 KiB are stored\n`);
         const unstored = groups.reduce((sum, { rejected, stored }) => sum + rejected - stored, 0);
         if (unstored > 0)
           io.err(`warning: ${unstored} more were rejected than are stored; correct those in their files\n`);

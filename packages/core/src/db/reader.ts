@@ -10,7 +10,11 @@ const READABLE = 'snapshot, ledger, import_run';
 const MAY_BECOME = `
   CASE WHEN current_setting('server_version_num')::int < 160000 THEN pg_has_role(oid, 'MEMBER')
        ELSE pg_has_role(oid, 'SET') END`;
-const INSUFFICIENT_PRIVILEGE = '42501';
+const EXPECTED = new Set([
+  '42501', // insufficient_privilege
+  '23505', // unique_violation: another database of the server was faster
+  'XX000', // internal_error: "tuple concurrently updated", for the same reason
+]);
 
 /**
  * Makes the role that the API reads with, and lets it read what is published; again does no harm. A user that may not
@@ -37,7 +41,7 @@ export async function createReader(client: pg.Client): Promise<boolean> {
       if (!rows[0]?.may_become) await client.query(`GRANT ${READER_ROLE} TO CURRENT_USER`);
     });
   } catch (error) {
-    if (errorCode(error) !== INSUFFICIENT_PRIVILEGE) throw error;
+    if (!EXPECTED.has(errorCode(error) ?? '')) throw error;
   }
   return hasReader(client);
 }
@@ -46,6 +50,7 @@ export async function createReader(client: pg.Client): Promise<boolean> {
 export async function hasReader(client: pg.Client): Promise<boolean> {
   const { rows } = await client.query<{ can_read: boolean | null }>(
     `SELECT ${MAY_BECOME}
+            AND NOT rolsuper
             AND has_schema_privilege(oid, 'public', 'USAGE')
             AND has_table_privilege(oid, to_regclass('public.snapshot'), 'SELECT')
             AND has_table_privilege(oid, to_regclass('public.ledger'), 'SELECT') AS can_read

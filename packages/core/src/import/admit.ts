@@ -78,7 +78,8 @@ function lookUp(
   id: number,
   path: string,
 ): number {
-  const text = laneKeys[which].texts[id] as string;
+  const text = laneKeys[which].texts[id];
+  if (text === undefined) throw new Error(`lane id ${id} of ${which} in ${path} was never told`);
   if (dictionaries[which].keys.size >= MAX_TEXTS[which] && !dictionaries[which].keys.has(text))
     throw tooManyTexts(which, path);
   const key = keyOf(dictionaries[which], text);

@@ -88,11 +88,7 @@ export async function importBatch(
       );
     }
     if (isKept && loaded.length > 0) {
-      if (bulk !== null && !tally.isGivenUp) await addTally(client, tally);
-      const isUncounted = bulk !== null && tally.isGivenUp;
-      const added = `(SELECT * FROM event WHERE file_id >= ${attempts[0]?.fileId}) AS added`;
-      await addToRollups(client, isUncounted ? added : 'newcomer');
-      await takeFromRollups(client, 'leaver');
+      await updateRollups(client, bulk === null ? null : tally, attempts[0]?.fileId as number);
       await publish(client);
     }
     await clearSettlingTables(client);
@@ -105,6 +101,22 @@ export async function importBatch(
   return results;
 }
 
+/**
+ * Counts what entered `event` and what left it.
+ *
+ * @param tally what went in by the bulk path, counted in memory unless that was given up
+ * @param firstFileId of the batch
+ */
+async function updateRollups(client: pg.Client, tally: Tally | null, firstFileId: number): Promise<void> {
+  if (tally?.isGivenUp) {
+    await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS added`);
+  } else {
+    if (tally !== null) await addTally(client, tally);
+    await addToRollups(client, 'newcomer');
+  }
+  await takeFromRollups(client, 'leaver');
+}
+
 /** Takes out versions whose files are gone, in one transaction; what they had kept from being stored comes back. */
 export async function pruneVersions(run: Omit<Run, 'lanes'>, fileIds: readonly number[]): Promise<void> {
   const { client } = run;
@@ -112,8 +124,7 @@ export async function pruneVersions(run: Omit<Run, 'lanes'>, fileIds: readonly n
     await takeOutFiles(client, fileIds);
     await retire(client, fileIds, 'pruned');
     await recount(client, await settle(client, []));
-    await addToRollups(client, 'newcomer');
-    await takeFromRollups(client, 'leaver');
+    await updateRollups(client, null, 0);
     await publish(client);
     await clearSettlingTables(client);
     refuseAborted(run.signal);

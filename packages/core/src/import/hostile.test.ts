@@ -171,6 +171,44 @@ describe('limits', () => {
     expect(await query(database, 'SELECT FROM kind')).toHaveLength(1);
   });
 
+  it.each([1, 2])('the same with what was known before, and read by %i threads', async (jobs) => {
+    const rows = (first: number, count: number, type: (n: number) => string) =>
+      Array.from({ length: count }, (_, n) =>
+        row({ event_id: eventId(first + n), event_type: type(n), merchant_id: `M${n % 500}` }),
+      );
+    const database = await createDatabase();
+    await load(database, [
+      writeActivities(
+        createFolder(),
+        'before.csv',
+        rows(0, 60_000, (n) => `E${n}`),
+      ),
+    ]);
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240101.csv', [
+      ...rows(100_000, 45_000, (n) => `F${n}`),
+      ...rows(200_000, 90_000, () => 'X'),
+    ]);
+    writeActivities(folder, 'activities_20240102.csv', [
+      row({ event_id: eventId(900_000), merchant_id: 'KEPT', event_type: 'SALE' }),
+    ]);
+    writeActivities(
+      folder,
+      'activities_20240103.csv',
+      rows(300_000, 50_000, () => 'Y'),
+    );
+    const signal = new AbortController().signal;
+    const { files } = await runImport(database, [folder], { ...PLAIN_IMPORT, jobs }, () => {}, signal);
+    expect(files.map(({ status, counts }) => [status, counts.accepted])).toEqual([
+      ['failed', 0],
+      ['loaded', 1],
+      ['loaded', 50_000],
+    ]);
+    expect(await query(database, "SELECT event_type FROM activity WHERE merchant_id = 'KEPT'")).toEqual([
+      { event_type: 'SALE' },
+    ]);
+  });
+
   it('a file whose every row has a merchant of its own is loaded with a warning', async () => {
     const rows = Array.from({ length: 100_000 }, (_, n) => row({ event_id: eventId(n), merchant_id: `M${n}` }));
     const path = writeActivities(createFolder(), 'a.csv', rows);
@@ -182,6 +220,16 @@ describe('limits', () => {
         message: expect.stringContaining('100000 of 100000 rows name a merchant that was not known before'),
       },
     ]);
+  });
+
+  it('a header with a NUL or with broken UTF-8 fails its file alone', async () => {
+    const folder = createFolder();
+    writeBytes(folder, 'activities_20240101.csv', [`${HEADER},no\0te\n${row()},x\n`]);
+    writeBytes(folder, 'activities_20240102.csv', [`${HEADER},`, Buffer.from([0xff]), `\n${row()},x\n`]);
+    writeActivities(folder, 'activities_20240103.csv', [row()]);
+    const { files } = await load(await createDatabase(), [folder]);
+    expect(files.map(({ status }) => status)).toEqual(['failed', 'failed', 'loaded']);
+    expect(files[0]?.error).toContain('activities_20240101.csv:1: the header is not valid UTF-8 without NUL');
   });
 
   it('a header of 100,000 columns is read, one beyond 1 MiB fails its file', async () => {

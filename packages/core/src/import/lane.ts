@@ -109,6 +109,7 @@ export function createLane(): Lane {
 
     const reading = openFile(file);
     let last: Block;
+    let isWhole = false;
     try {
       const takeBlock = (rows: readonly Rows[], content: Content | null): Block => {
         const bytesRead = reading.bytesRead();
@@ -131,10 +132,9 @@ export function createLane(): Lane {
       const rest = writer.full.splice(0);
       if (writer.rows.count > 0) rest.push(writer.rows);
       last = takeBlock(rest, reading.finish());
-    } catch (error) {
-      restart();
-      throw error;
+      isWhole = true;
     } finally {
+      if (!isWhole) restart(); // it failed, or whoever took the blocks did not want them all
       reading.close();
     }
     yield last; // whoever takes it may end this thread at once

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { MoniepointError } from '../errors.ts';
-import { createLaneKeys, type LaneKeys } from './codes.ts';
+import { addTexts, createLaneKeys, forgetTexts, type LaneKeys } from './codes.ts';
 import type { SourceFile } from './discover.ts';
 import type { Rows } from './encode.ts';
 import { type Block, createLane } from './lane.ts';
@@ -50,7 +50,17 @@ export function openLanes(files: readonly SourceFile[], strict: boolean, jobs: n
 function openInThisThread(strict: boolean): Lanes {
   const { read, release } = createLane();
   const keys = createLaneKeys();
-  return { keys: [keys], read: (file) => ({ keys, blocks: read(file, strict), release }), close: async () => {} };
+  async function* take(file: SourceFile): AsyncGenerator<Block> {
+    for await (const block of read(file, strict)) yield told(keys, block);
+  }
+  return { keys: [keys], read: (file) => ({ keys, blocks: take(file), release }), close: async () => {} };
+}
+
+/** Every block has to pass by here, also one that nobody wants: the ids of later ones build on its texts. */
+function told(keys: LaneKeys, block: Block): Block {
+  if (block.isRestart) forgetTexts(keys);
+  addTexts(keys, block.texts);
+  return block;
 }
 
 /**
@@ -116,26 +126,43 @@ function startThread(): Thread {
     if (!isClosing) onCrash(new Error(`the thread that read the file ended with ${code}`));
   });
 
-  async function* take(inbox: Inbox): AsyncGenerator<Block> {
+  async function next(inbox: Inbox): Promise<FromLane> {
     for (;;) {
       const message = inbox.messages.shift();
-      if (message === undefined) {
-        if (crash !== null) throw crash;
-        await new Promise<void>((resolve) => {
-          inbox.wake = resolve;
-        });
-      } else if (message.type === 'failure') {
-        throw new MoniepointError(message.kind, message.message);
-      } else {
+      if (message !== undefined) return message;
+      if (crash !== null) throw crash;
+      await new Promise<void>((resolve) => {
+        inbox.wake = resolve;
+      });
+    }
+  }
+
+  const keys = createLaneKeys();
+  /** Files of which not all blocks were taken. The thread waits until they are; when the run ends, nobody has to. */
+  const left: Inbox[] = [];
+
+  async function* take(inbox: Inbox): AsyncGenerator<Block> {
+    for (const earlier of left.splice(0)) for await (const _ of blocksOf(earlier));
+    yield* blocksOf(inbox);
+  }
+
+  async function* blocksOf(inbox: Inbox): AsyncGenerator<Block> {
+    let isOver = false;
+    try {
+      while (!isOver) {
+        const message = await next(inbox);
+        isOver = message.type === 'failure' || message.block.content !== null;
+        if (message.type === 'failure') throw new MoniepointError(message.kind, message.message);
         post({ type: 'taken' });
-        yield fromClone(message.block);
-        if (message.block.content !== null) return;
+        yield told(keys, fromClone(message.block));
       }
+    } finally {
+      if (!isOver) left.push(inbox);
     }
   }
 
   return {
-    keys: createLaneKeys(),
+    keys,
     read: (file, strict, onRead) => {
       const inbox: Inbox = { messages: [], wake: () => {}, onRead };
       inboxes.push(inbox);

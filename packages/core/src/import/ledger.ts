@@ -1,12 +1,12 @@
 import { lstat } from 'node:fs/promises';
-import { eq, inArray } from 'drizzle-orm';
+import { and, eq, inArray } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
 import { importRun, ledger } from '../db/schema.ts';
 import { errorCode } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import type { SourceFile } from './discover.ts';
-import type { Counts } from './progress.ts';
+import type { Counts, FileResult } from './progress.ts';
 import { type Content, hashFile } from './read.ts';
 import type { Later } from './settle.ts';
 
@@ -42,15 +42,18 @@ export async function readLoadedFiles(client: pg.Client): Promise<Map<string, Lo
 /** What to do with a file: load it, leave it, or read it again to show that nothing of it is new. */
 export type Decision = {
   readonly action: 'load' | 'unchanged' | 'reread';
-  /** Where the file's content changed since it was loaded: the version that was. */
-  readonly version: LoadedFile | null;
+  /** The version that is to leave when this one is loaded. */
+  readonly replaces: LoadedFile | null;
+  /** The content is another one than that of the version it replaces. */
+  readonly isChanged: boolean;
 };
 
 /**
  * Compares a file with the ledger: size and modification time first, the content hash where they differ.
  *
  * The identity of a file is its path. A file whose content is known under a path where nothing lies any more was moved:
- * the ledger follows it.
+ * the ledger follows it. Where another file has the same name, the path decides which of them comes first, so a moved one
+ * is loaded anew in place of what was.
  *
  * @param loadedFiles kept true to what the ledger says
  * @param isForced reads unchanged files too
@@ -63,24 +66,29 @@ export async function decideOn(
   isForced: boolean,
 ): Promise<Decision> {
   const loaded = loadedFiles.get(file.path);
-  const decision: Decision = { action: isForced ? 'reread' : 'unchanged', version: null };
+  const decision = { action: isForced ? 'reread' : 'unchanged', replaces: null, isChanged: false } as const;
   if (loaded?.sizeBytes === file.sizeBytes && loaded.mtimeNs === file.mtimeNs) return decision;
-  const versions = loaded === undefined ? await findGone(file, loadedFiles) : [loaded];
-  if (versions.length === 0) return { action: 'load', version: null };
+  const versions = loaded === undefined ? await findMoved(file, loadedFiles) : [loaded];
+  if (versions.length === 0) return { action: 'load', replaces: null, isChanged: false };
 
   const { sha256, mtimeNs } = await hashFile(file);
   const same = versions.find((version) => version.sha256?.equals(sha256));
   if (same !== undefined) {
+    const isMoved = same.path !== file.path;
+    if (isMoved && [...loadedFiles.values()].some(({ name, path }) => name === file.name && path !== same.path)) {
+      loadedFiles.delete(same.path);
+      return { action: 'load', replaces: same, isChanged: false };
+    }
     await drizzle(client).update(ledger).set({ path: file.path, mtimeNs }).where(eq(ledger.fileId, same.fileId));
     loadedFiles.delete(same.path);
     loadedFiles.set(file.path, { ...same, path: file.path, mtimeNs });
     return decision;
   }
-  return { action: 'load', version: loaded ?? null };
+  return { action: 'load', replaces: loaded ?? null, isChanged: loaded !== undefined };
 }
 
 /** Loaded files of this name and size under paths where nothing lies any more. */
-async function findGone(file: SourceFile, loadedFiles: Map<string, LoadedFile>): Promise<LoadedFile[]> {
+async function findMoved(file: SourceFile, loadedFiles: Map<string, LoadedFile>): Promise<LoadedFile[]> {
   const gone: LoadedFile[] = [];
   for (const loaded of loadedFiles.values()) {
     const isAlike = loaded.sizeBytes === file.sizeBytes && loaded.name === file.name;
@@ -97,6 +105,37 @@ export async function isGone(path: string): Promise<boolean> {
   } catch (error) {
     return errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR';
   }
+}
+
+/** What this run has loaded, by path: after a lost connection nobody knows whether the last commit was done. */
+export async function readResultsOf(client: pg.Client, runId: number): Promise<Map<string, FileResult>> {
+  const rows = await drizzle(client)
+    .select()
+    .from(ledger)
+    .where(and(eq(ledger.runId, runId), eq(ledger.status, 'loaded')));
+  const superseded = await drizzle(client)
+    .select({ path: ledger.path })
+    .from(ledger)
+    .where(eq(ledger.status, 'superseded'));
+  const before = new Set(superseded.map(({ path }) => path));
+  return new Map(
+    rows.map((row) => {
+      const { path, name, sizeBytes, rowsRead: read, accepted, duplicate, conflict, rejected, coerced } = row;
+      const { rejectedByReason, coercedByColumn } = row;
+      const counts = { read, accepted, duplicate, conflict, rejected, coerced, rejectedByReason, coercedByColumn };
+      return [path, { path, name, sizeBytes, status: before.has(path) ? 'superseded' : 'loaded', error: null, counts }];
+    }),
+  );
+}
+
+/** Which of these versions were pruned. */
+export async function readPruned(client: pg.Client, fileIds: readonly number[]): Promise<string[]> {
+  const rows = await drizzle(client)
+    .select({ path: ledger.path })
+    .from(ledger)
+    .where(and(inArray(ledger.fileId, [...fileIds]), eq(ledger.status, 'pruned')))
+    .orderBy(ledger.path);
+  return rows.map(({ path }) => path);
 }
 
 /** Opens the run's row and returns its id. */

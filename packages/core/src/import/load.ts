@@ -1,7 +1,6 @@
 import type pg from 'pg';
 import { MoniepointError } from '../errors.ts';
 import { type Admission, admit } from './admit.ts';
-import { addTexts, forgetTexts } from './codes.ts';
 import { copyInto } from './copy.ts';
 import type { SourceFile } from './discover.ts';
 import { takeCandidates } from './encode.ts';
@@ -83,8 +82,6 @@ export function createLoader(
     const { keys, blocks, release } = lanes.read(file);
     for await (const block of blocks) {
       refuseAborted();
-      if (block.isRestart) forgetTexts(keys);
-      addTexts(keys, block.texts);
       for (const message of block.warnings) report({ type: 'warning', message });
       for (const rows of block.rows) {
         counts.accepted += rows.count;

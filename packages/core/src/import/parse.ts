@@ -30,6 +30,12 @@ export function parseHeader(path: string, kind: RecordKind, record: Buffer): Hea
       `${path}:1: the header is not a well-formed CSV record: found ${excerpt(record)}. ${HEADER_ADVICE}`,
     );
   }
+  if (!isText(record)) {
+    throw new MoniepointError(
+      'failed',
+      `${path}:1: the header is not valid UTF-8 without NUL: found ${excerpt(record)}. ${HEADER_ADVICE}`,
+    );
+  }
   const names = fields.map((field) => field.trim().toLowerCase());
   for (const column of REQUIRED_COLUMNS) {
     const times = names.filter((name) => name === column).length;

@@ -45,7 +45,8 @@ export type CutState = {
 /** At the start of a field, inside an unquoted field, or behind a broken quote on the line that ends the record. */
 type Place = 'field' | 'unquoted' | 'broken_line';
 
-const KEPT_OF_TOO_LONG_BYTES = 64 * 1024;
+/** Of a record that is longer than MAX_RECORD_BYTES. */
+export const KEPT_OF_TOO_LONG_BYTES = 64 * 1024;
 
 /**
  * Cuts as many records as the window allows and returns the number of bytes that are done with. The caller passes the

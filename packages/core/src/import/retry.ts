@@ -33,10 +33,38 @@ export function isTransient(error: unknown, wasConnected: boolean): boolean {
   return error.kind === 'database' && wasConnected; // the connection broke, or cannot be made again yet
 }
 
-/** How long to wait before the next try: twice as long each time, and by chance half as long or half as long again. */
-export function waitBefore(retry: number): number {
-  const wait = Math.min(FIRST_WAIT_MS * 2 ** retry, LONGEST_WAIT_MS);
-  return Math.round(wait * (0.5 + Math.random()));
+/** How long to go on trying, and how long to wait in between. */
+export type Patience = {
+  /** What is left of it while things fail; 0 while nothing has. */
+  readonly leftMs: () => number;
+  /**
+   * The wait before the next try, or null when patience is over. Waits grow to twice as long each time, and by chance are
+   * half as long or half as long again.
+   *
+   * @param isProgress something was done for good since the last time: patience begins anew
+   */
+  readonly nextWait: (isProgress: boolean) => number | null;
+};
+
+/** @param totalMs how long things may fail without progress, or without a session that worked for as long */
+export function createPatience(totalMs: number): Patience {
+  let failingSince: number | null = null;
+  let lastTry = Date.now();
+  let tries = 0;
+  return {
+    leftMs: () => (failingSince === null ? 0 : Math.max(0, failingSince + totalMs - Date.now())),
+    nextWait: (isProgress) => {
+      const now = Date.now();
+      if (failingSince === null || isProgress || now - lastTry > totalMs) {
+        failingSince = now;
+        tries = 0;
+      }
+      const wait = Math.round(Math.min(FIRST_WAIT_MS * 2 ** tries, LONGEST_WAIT_MS) * (0.5 + Math.random()));
+      tries += 1;
+      lastTry = now + wait;
+      return lastTry - failingSince > totalMs ? null : wait;
+    },
+  };
 }
 
 /** @throws MoniepointError `interrupted` */

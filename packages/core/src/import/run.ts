@@ -9,11 +9,20 @@ import { planBulk } from './bulk.ts';
 import { loadDictionaries } from './codes.ts';
 import { type Discovery, discover, type SourceFile } from './discover.ts';
 import { defaultJobs, openLanes } from './lanes.ts';
-import { decideOn, finishRun, isGone, type LoadedFile, readLoadedFiles, startRun } from './ledger.ts';
+import {
+  decideOn,
+  finishRun,
+  isGone,
+  type LoadedFile,
+  readLoadedFiles,
+  readPruned,
+  readResultsOf,
+  startRun,
+} from './ledger.ts';
 import type { Thresholds } from './load.ts';
 import { takeImportLock } from './lock.ts';
 import { addCounts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
-import { isTransient, waitBefore, waitFor } from './retry.ts';
+import { createPatience, isTransient, waitFor } from './retry.ts';
 import { createSettlingTables } from './settle.ts';
 
 export type ImportOptions = Thresholds & {
@@ -55,34 +64,31 @@ export async function runImport(
   const begin = Date.now();
   const discovery = await discover(paths);
   const { files, ignored } = discovery;
-  const done: Done = { runId: null, results: new Map(), pruned: [] };
-  const retryForMs = options.retryForMs ?? RETRY_FOR_MS;
-  let failingSince: number | null = null;
-  for (let retry = 0; ; retry += 1) {
+  const done: Done = { runId: null, isPlanTold: false, results: new Map(), toPrune: [], pruned: [] };
+  const patience = createPatience(options.retryForMs ?? RETRY_FOR_MS);
+  for (;;) {
     const doneBefore = done.results.size;
-    const lockWaitMs =
-      failingSince === null ? options.lockWaitMs : Math.max(options.lockWaitMs, failingSince + retryForMs - Date.now());
+    const lockWaitMs = Math.max(options.lockWaitMs, patience.leftMs());
     try {
       const snapshot = await importOnce(database, discovery, { ...options, lockWaitMs }, done, report, signal);
       const results = files.map((file) => done.results.get(file) as FileResult);
       const counts = noCounts();
       for (const { status, counts: one } of results)
         if (status === 'loaded' || status === 'superseded') addCounts(counts, one);
-      const outcome = outcomeOf(results);
-      const elapsedMs = Date.now() - begin;
       return {
-        ...{ outcome, isDryRun: options.isDryRun, files: results, ignored, pruned: done.pruned },
-        ...{ counts, snapshot, elapsedMs },
+        outcome: outcomeOf(results),
+        isDryRun: options.isDryRun,
+        files: results,
+        ignored,
+        pruned: done.pruned,
+        counts,
+        snapshot,
+        elapsedMs: Date.now() - begin,
       };
     } catch (error) {
-      if (done.results.size > doneBefore || failingSince === null) {
-        failingSince = Date.now();
-        retry = 0;
-      }
-      const waitMs = waitBefore(retry);
-      const isInTime = Date.now() + waitMs - failingSince <= retryForMs;
-      if (signal.aborted || !isInTime || !isTransient(error, done.runId !== null)) throw error;
-      report({ type: 'retrying', waitMs, why: describeError(error) });
+      const waitMs = patience.nextWait(done.results.size > doneBefore);
+      if (signal.aborted || waitMs === null || !isTransient(error, done.runId !== null)) throw error;
+      report({ type: 'retrying', waitMs, why: describeError((error as MoniepointError).cause) });
       await waitFor(waitMs, signal);
     }
   }
@@ -94,7 +100,10 @@ const RETRY_FOR_MS = 60_000;
 type Done = {
   /** Null until the database was reached. */
   runId: number | null;
+  isPlanTold: boolean;
   readonly results: Map<SourceFile, FileResult>;
+  /** Versions that were to be taken out, whether or not it came to that. */
+  toPrune: number[];
   /** Paths of files that were taken out. */
   pruned: string[];
 };
@@ -113,7 +122,8 @@ async function importOnce(
   try {
     await migrate(client);
     await takeImportLock(client, options.lockWaitMs, report, signal);
-    if (done.runId === null) {
+    if (!done.isPlanTold) {
+      done.isPlanTold = true;
       const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
       report({ type: 'plan', files: files.length, sizeBytes, ignored });
     }
@@ -121,9 +131,11 @@ async function importOnce(
     await createSettlingTables(client);
     const { isDryRun } = options;
     const importAll = async () => {
+      if (isDryRun)
+        done.results.clear(); // what an earlier session did was rolled back
+      else if (done.runId !== null) await takeOverCommitted(client, files, done, report);
       const runId = done.runId ?? (await startRun(client));
       done.runId = runId;
-      if (isDryRun) done.results.clear(); // what an earlier session did was rolled back
       const dictionaries = await loadDictionaries(client);
       const run = { client, runId, isDryRun, dictionaries, thresholds: options, report, signal };
       try {
@@ -147,6 +159,23 @@ async function importOnce(
   }
 }
 
+/** The answer to the last COMMIT may have been lost with the connection. */
+async function takeOverCommitted(
+  client: pg.Client,
+  files: readonly SourceFile[],
+  done: Done,
+  report: Report,
+): Promise<void> {
+  const committed = await readResultsOf(client, done.runId as number);
+  for (const file of files) {
+    const result = committed.get(file.path);
+    if (result === undefined || done.results.has(file)) continue;
+    done.results.set(file, result);
+    report({ type: 'file_finished', result });
+  }
+  if (done.toPrune.length > 0) done.pruned = await readPruned(client, done.toPrune);
+}
+
 async function importFiles(
   run: Omit<Run, 'lanes'>,
   files: readonly SourceFile[],
@@ -166,10 +195,10 @@ async function importFiles(
   const toReread: PlannedFile[] = [];
   for (const file of files.filter((one) => !done.results.has(one))) {
     try {
-      const { action, version } = await decideOn(client, file, loadedFiles, options.isForced);
-      if (version !== null && options.onChange === 'fail') throw changed(file, version);
-      if (version !== null && options.onChange === 'skip') finish(file, leftAlone(file, 'skipped'));
-      else if (version !== null) toSupersede.push({ file, replaces: version.fileId });
+      const { action, replaces, isChanged } = await decideOn(client, file, loadedFiles, options.isForced);
+      if (isChanged && options.onChange === 'fail') throw changed(file, replaces as LoadedFile);
+      if (isChanged && options.onChange === 'skip') finish(file, leftAlone(file, 'skipped'));
+      else if (replaces !== null) toSupersede.push({ file, replaces: replaces.fileId });
       else if (action === 'load') toLoad.push({ file, replaces: null });
       else if (action === 'reread') toReread.push({ file, replaces: null });
       else finish(file, leftAlone(file, 'unchanged'));
@@ -204,12 +233,21 @@ async function importFiles(
   } finally {
     await lanes.close();
   }
-  const gone = options.prune ? await findGone(await readLoadedFiles(client), directories) : [];
-  if (gone.length > 0) {
-    const fileIds = gone.map(({ fileId }) => fileId);
-    await pruneVersions(run, fileIds);
-    done.pruned = gone.map(({ path }) => path);
+  if (options.prune) await prune(run, directories, done);
+}
+
+/** Only where all went well: what replaces a file that is gone may be the one that failed. */
+async function prune(run: Omit<Run, 'lanes'>, directories: readonly string[], done: Done): Promise<void> {
+  const gone = await findGone(await readLoadedFiles(run.client), directories);
+  if (gone.length === 0) return;
+  if (outcomeOf([...done.results.values()]) !== 'done') {
+    const message = `${gone.length} files that are gone were not pruned, because not all others could be loaded`;
+    run.report({ type: 'warning', message });
+    return;
   }
+  done.toPrune = gone.map(({ fileId }) => fileId);
+  await pruneVersions(run, done.toPrune);
+  done.pruned = gone.map(({ path }) => path);
 }
 
 /** Loaded files that lay in one of these directories, and are not there any more. */

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -8,7 +8,7 @@ import { PLAIN_IMPORT } from '../../../../test/import.ts';
 import { numRuns } from '../../../../test/long.ts';
 import { type Database, withSession } from '../db/database.ts';
 import { METRICS } from '../metrics.ts';
-import type { ImportResult } from './progress.ts';
+import type { ImportEvent, ImportResult } from './progress.ts';
 import { type ImportOptions, runImport } from './run.ts';
 import { verify } from './verify.ts';
 
@@ -134,6 +134,23 @@ describe('a file that changed (CONTRACT.md section 4)', () => {
   });
 });
 
+describe('a file that was moved', () => {
+  it('stands where a fresh import would put it among files of its name', async () => {
+    const [database, fresh] = [await createDatabase(), await createDatabase()];
+    const folder = createFolder();
+    const place = (name: string) => join(folder, name);
+    for (const name of ['a', 'b']) mkdirSync(place(name));
+    writeActivities(place('a'), 'activities_20240101.csv', [row({ merchant_id: 'A' })]);
+    writeActivities(place('b'), 'activities_20240101.csv', [row({ merchant_id: 'B' })]);
+    await load(database, [place('a'), place('b')]);
+    renameSync(place('a'), place('c'));
+    await load(database, [place('b'), place('c')]);
+    await expectVerified(database);
+    await load(fresh, [place('b'), place('c')]);
+    expect(await stateOf(database)).toEqual(await stateOf(fresh));
+  });
+});
+
 describe('a file that comes later than those behind it', () => {
   it('displaces what they stored, and every conflict is judged anew', async () => {
     const database = await createDatabase();
@@ -177,6 +194,22 @@ describe('a file that is gone', () => {
     ]);
     await expectVerified(database);
   });
+});
+
+it('nothing is pruned where something else failed: it may be what replaces the file that is gone', async () => {
+  const database = await createDatabase();
+  const folder = createFolder();
+  const path = writeActivities(folder, 'activities_20240101.csv', [row()]);
+  await load(database, [folder]);
+  rmSync(path);
+  writeActivities(folder, 'activities_20240102.csv', [row(), 'bad']);
+  const warnings: string[] = [];
+  const settings = { ...PLAIN_IMPORT, prune: true, maxRejects: 0 };
+  const tell = (event: ImportEvent) => event.type === 'warning' && warnings.push(event.message);
+  const result = await runImport(database, [folder], settings, tell, new AbortController().signal);
+  expect(result).toMatchObject({ outcome: 'incomplete', pruned: [] });
+  expect(warnings).toEqual(['1 files that are gone were not pruned, because not all others could be loaded']);
+  expect(await query(database, 'SELECT FROM event')).toHaveLength(1);
 });
 
 describe('whatever was added, changed, shrunk, removed and imported, in any order', () => {
