@@ -1,24 +1,22 @@
-import { randomUUID } from 'node:crypto';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { serveStatic } from '@hono/node-server/serve-static';
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
-import { ImportEntrySchema } from '@moniepoint/core/imports';
-import { METRICS, type Metric } from '@moniepoint/core/metrics';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { METRICS } from '@moniepoint/core/metrics';
 import type { Context } from 'hono';
 import { cors } from 'hono/cors';
 import type { Logger } from 'pino';
-import { Gauge, Histogram, Registry } from 'prom-client';
+import { serveDocs } from './docs.ts';
 import type { Published } from './live-snapshot.ts';
 import {
   matchesEtag,
-  metricPath,
   PROBLEM_TYPE,
   prepareResponses,
   problemBody,
   type ReadyResponses,
+  requestHeaders,
+  requestIdOf,
 } from './respond.ts';
+import { healthRoute, importsRoute, metricRoute, readyRoute } from './routes.ts';
+import { createTelemetry } from './telemetry.ts';
 
 /** How the import inside this process stands, for /health; `idle` where this process imports nothing. */
 export type ImportState = { readonly state: 'idle' | 'running' | 'done' | 'failed'; readonly detail?: string };
@@ -35,6 +33,11 @@ export type AppOptions = {
 
 export type App = {
   readonly hono: OpenAPIHono<Env>;
+  /**
+   * Answers at once what is ready to be sent, and says whether it did; the rest is Hono's. A Request, a Response and their
+   * Headers cost several times the answer itself. A test compares both ways.
+   */
+  readonly answerAtOnce: (request: IncomingMessage, response: ServerResponse) => boolean;
   /** Swaps in the responses of what was published; requests see the old ones or the new ones. */
   readonly publish: (published: Published) => void;
 };
@@ -44,9 +47,6 @@ type Env = { Variables: { requestId: string } };
 const RETRY_AFTER_SECONDS = 2;
 
 const API_POLICY = "default-src 'none'; frame-ancestors 'none'";
-/** Both pages bring their own scripts, and style their elements one by one. */
-const DOCS_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'";
 
 /**
  * The read API: CONTRACT.md section 6. Runs no SQL; what it serves is handed in by `publish`.
@@ -65,26 +65,27 @@ export function createApp(options: AppOptions): App {
     ...(options.hstsMaxAge > 0
       ? { 'Strict-Transport-Security': `max-age=${options.hstsMaxAge}; includeSubDomains` }
       : {}),
+    'Content-Security-Policy': API_POLICY,
+  };
+
+  const finish = (requestId: string, method: string, path: string, status: number, ms: number) => {
+    const route = routes.has(path) ? path : 'other';
+    observe(route, status, ms);
+    options.log.info({ request_id: requestId, method, route, path, status, ms }, 'request');
   };
 
   hono.use(async (c, next) => {
     const begin = performance.now();
-    const given = c.req.header('X-Request-Id');
-    const requestId = given !== undefined && /^[\w.-]{1,128}$/.test(given) ? given : randomUUID();
+    const requestId = requestIdOf(c.req.header('X-Request-Id'));
     c.set('requestId', requestId);
     await next();
     const ms = performance.now() - begin;
-    observe(routes.has(c.req.path) ? c.req.path : 'other', c.res.status, ms);
     const { headers } = c.res;
-    for (const [name, value] of Object.entries(fixedHeaders)) headers.set(name, value);
-    if (!headers.has('Content-Security-Policy')) headers.set('Content-Security-Policy', API_POLICY);
-    headers.set('X-Request-Id', requestId);
-    headers.set('Server-Timing', `app;dur=${ms.toFixed(3)}`);
-    headers.set('X-Process-Time', (ms / 1000).toFixed(6));
-    options.log.debug(
-      { request_id: requestId, method: c.req.method, path: c.req.path, status: c.res.status, ms },
-      'request',
-    );
+    const ownPolicy = headers.get('Content-Security-Policy');
+    for (const [name, value] of Object.entries({ ...fixedHeaders, ...requestHeaders(requestId, ms) }))
+      headers.set(name, value);
+    if (ownPolicy !== null) headers.set('Content-Security-Policy', ownPolicy);
+    finish(requestId, c.req.method, c.req.path, c.res.status, ms);
   });
 
   if (options.corsOrigins.length > 0) {
@@ -134,7 +135,7 @@ export function createApp(options: AppOptions): App {
 
   hono.openapi(importsRoute, (c) => c.json({ imports: [...published.imports] }, 200, { 'Cache-Control': 'no-store' }));
 
-  const { registry, observe } = createMetrics(() => published, options.isDatabaseConnected);
+  const { registry, observe } = createTelemetry(() => published, options.isDatabaseConnected);
   hono.get('/metrics', async (c) =>
     c.body(await registry.metrics(), 200, { 'Content-Type': registry.contentType, 'Cache-Control': 'no-store' }),
   );
@@ -156,8 +157,27 @@ export function createApp(options: AppOptions): App {
 
   return {
     hono,
+    answerAtOnce: (request, response) => {
+      const { method, url = '', headers } = request;
+      if (method !== 'GET' && method !== 'HEAD') return false;
+      if (options.corsOrigins.length > 0 && headers.origin !== undefined) return false;
+      const found = ready?.get(url);
+      if (found?.status !== 200) return false;
+      const begin = performance.now();
+      const requestId = requestIdOf(headers['x-request-id'] as string | undefined);
+      const isKnown = matchesEtag(headers['if-none-match'], found.headers.ETag as string);
+      const status = isKnown ? 304 : 200;
+      const ms = performance.now() - begin;
+      const own = requestHeaders(requestId, ms);
+      const head = [...(isKnown ? found.rawNotModifiedHeaders : found.rawHeaders)];
+      for (const [name, value] of Object.entries(own)) head.push(name, value);
+      response.writeHead(status, head);
+      response.end(isKnown || method === 'HEAD' ? undefined : found.bytes);
+      finish(requestId, method, url, status, ms);
+      return true;
+    },
     publish: (latest) => {
-      if (latest.snapshot !== null) ready = prepareResponses(latest.snapshot);
+      if (latest.snapshot !== null) ready = prepareResponses(latest.snapshot, fixedHeaders);
       published = latest;
     },
   };
@@ -177,193 +197,4 @@ function notReady(c: Context<Env>): Response {
   return problem(c, 503, 'Nothing was imported yet. Try again when the first import has ended.', {
     'Retry-After': String(RETRY_AFTER_SECONDS),
   });
-}
-
-// --- /metrics ------------------------------------------------------------------------------------------------------
-
-function createMetrics(published: () => Published, isDatabaseConnected: () => boolean) {
-  const registry = new Registry();
-  const requests = new Histogram({
-    name: 'moniepoint_http_request_duration_seconds',
-    help: 'Time to answer a request, by route and status',
-    labelNames: ['route', 'status'],
-    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1],
-    registers: [registry],
-  });
-  const gauge = (name: string, help: string, read: () => number) =>
-    new Gauge({
-      name: `moniepoint_${name}`,
-      help,
-      registers: [registry],
-      collect() {
-        this.set(read());
-      },
-    });
-  gauge(
-    'data_version',
-    'Version of the served data; 0 before the first import',
-    () => published().snapshot?.dataVersion ?? 0,
-  );
-  gauge('data_published_timestamp_seconds', 'When the served data was published', () => {
-    const { snapshot } = published();
-    return snapshot === null ? 0 : Date.parse(snapshot.asOf) / 1000;
-  });
-  gauge('database_up', 'Whether the database answers', () => Number(isDatabaseConnected()));
-  const lastLoaded = () => published().imports.find(({ status }) => status === 'loaded');
-  gauge('last_file_rows', 'Rows of the newest loaded file', () => lastLoaded()?.read ?? 0);
-  gauge('last_file_rejected_rows', 'Rejected rows of the newest loaded file', () => lastLoaded()?.rejected ?? 0);
-  return {
-    registry,
-    observe: (route: string, status: number, ms: number) => requests.observe({ route, status }, ms / 1000),
-  };
-}
-
-// --- what /openapi.json says ---------------------------------------------------------------------------------------
-
-const ProblemSchema = z
-  .object({
-    type: z.string(),
-    title: z.string(),
-    status: z.int(),
-    detail: z.string(),
-    instance: z.string(),
-    request_id: z.string(),
-  })
-  .openapi('Problem');
-
-const problemResponse = (description: string) => ({
-  description,
-  content: { [PROBLEM_TYPE]: { schema: ProblemSchema } },
-});
-
-function metricRoute(metric: Metric) {
-  return createRoute({
-    method: 'get',
-    path: metricPath(metric),
-    operationId: metric.name,
-    summary: metric.title,
-    description: metric.definition,
-    responses: {
-      200: {
-        description: metric.definition,
-        content: { 'application/json': { schema: metric.schema, example: metric.example } },
-      },
-      304: { description: 'The data has not changed since the ETag that If-None-Match names.' },
-      ...(metric.noData === null ? {} : { 404: problemResponse(metric.noData) }),
-      503: problemResponse('Nothing was imported yet.'),
-    },
-  });
-}
-
-const healthRoute = createRoute({
-  method: 'get',
-  path: '/health',
-  operationId: 'health',
-  summary: 'The process lives',
-  responses: {
-    200: {
-      description: 'Always, while the process lives.',
-      content: {
-        'application/json': {
-          schema: z.object({
-            status: z.literal('ok'),
-            version: z.string(),
-            uptime_seconds: z.int(),
-            database: z.enum(['up', 'down']),
-            data_version: z.int().nullable(),
-            data_as_of: z.iso.datetime().nullable(),
-            import: z.object({ state: z.enum(['idle', 'running', 'done', 'failed']), detail: z.string().optional() }),
-          }),
-        },
-      },
-    },
-  },
-});
-
-const readyRoute = createRoute({
-  method: 'get',
-  path: '/readyz',
-  operationId: 'readyz',
-  summary: 'Metrics can be served',
-  responses: {
-    200: {
-      description: 'Ready.',
-      content: { 'application/json': { schema: z.object({ status: z.literal('ready') }) } },
-    },
-    503: problemResponse('Nothing was imported yet.'),
-  },
-});
-
-const importsRoute = createRoute({
-  method: 'get',
-  path: '/imports',
-  operationId: 'imports',
-  summary: 'The ledger: what was loaded, and what failed',
-  responses: {
-    200: {
-      description: 'The newest lines of the ledger, newest first.',
-      content: { 'application/json': { schema: z.object({ imports: z.array(ImportEntrySchema) }) } },
-    },
-  },
-});
-
-// --- Swagger UI and ReDoc from our own files -----------------------------------------------------------------------
-
-const page = (styles: string, scripts: readonly string[]) => `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Moniepoint Analytics API</title>
-${styles}
-</head>
-<body>
-<div id="docs"></div>
-${scripts.map((path) => `<script src="${path}"></script>`).join('\n')}
-</body>
-</html>
-`;
-
-const SWAGGER_PAGE = page('<link rel="stylesheet" href="/docs/swagger-ui.css">', [
-  '/docs/swagger-ui-bundle.js',
-  '/docs/start.js',
-]);
-const SWAGGER_START = "SwaggerUIBundle({ url: '/openapi.json', dom_id: '#docs', validatorUrl: null });\n";
-const REDOC_PAGE = page('', ['/redoc/redoc.standalone.js', '/redoc/start.js']);
-// Its search would need a worker made of a blob, which the policy does not allow.
-const REDOC_START = "Redoc.init('/openapi.json', { disableSearch: true }, document.getElementById('docs'));\n";
-
-function serveDocs(hono: OpenAPIHono<Env>, version: string): void {
-  let document: string | undefined;
-  hono.get('/openapi.json', (c) => {
-    document ??= JSON.stringify(
-      hono.getOpenAPI31Document({
-        openapi: '3.1.0',
-        info: { title: 'Moniepoint Analytics', version, description: 'Five metrics of merchant activity.' },
-      }),
-    );
-    return c.body(document, 200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache' });
-  });
-
-  const swagger = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
-  const redoc = join(dirname(fileURLToPath(import.meta.url)), '..', 'assets');
-  for (const [path, content] of [
-    ['/docs', SWAGGER_PAGE],
-    ['/redoc', REDOC_PAGE],
-  ] as const) {
-    hono.get(path, (c) => c.html(content, 200, { 'Content-Security-Policy': DOCS_POLICY }));
-  }
-  for (const [path, script] of [
-    ['/docs/start.js', SWAGGER_START],
-    ['/redoc/start.js', REDOC_START],
-  ] as const) {
-    hono.get(path, (c) => c.body(script, 200, { 'Content-Type': 'text/javascript' }));
-  }
-  for (const [path, file] of [
-    ['/docs/swagger-ui.css', join(swagger, 'swagger-ui.css')],
-    ['/docs/swagger-ui-bundle.js', join(swagger, 'swagger-ui-bundle.js')],
-    ['/redoc/redoc.standalone.js', join(redoc, 'redoc.standalone.js')],
-  ] as const) {
-    hono.get(path, serveStatic({ path: file }));
-  }
 }

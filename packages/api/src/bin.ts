@@ -62,9 +62,18 @@ export function configOf(io: Io, flags: Readonly<Record<string, unknown>>): Conf
 /** Options by which each command finds its database. */
 export const DATABASE_OPTIONS = ['databaseUrl', 'home'] as const satisfies readonly OptionName[];
 
-/** Logs as JSON lines on stderr. */
+/** Logs as JSON lines on stderr: all lines of one turn of the event loop at once, because each write is a system call. */
 export function createLog(io: Io, level: string): Logger {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, { write: io.err });
+  let waiting = '';
+  const flush = () => {
+    io.err(waiting);
+    waiting = '';
+  };
+  const write = (line: string) => {
+    if (waiting === '') setImmediate(flush);
+    waiting += line;
+  };
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, { write });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { METRICS, type Metric } from '@moniepoint/core/metrics';
 import type { Snapshot } from '@moniepoint/core/snapshot';
 
@@ -6,6 +7,10 @@ export type ReadyResponse = {
   readonly status: 200 | 404;
   readonly body: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** The same for the hot path: the body's bytes, and all headers that do not change from request to request. */
+  readonly bytes: Buffer;
+  readonly rawHeaders: readonly string[];
+  readonly rawNotModifiedHeaders: readonly string[];
 };
 
 /** Media type of errors, RFC 9457. */
@@ -43,28 +48,48 @@ export const metricPath = (metric: Metric) => `/analytics/${metric.name}`;
 /**
  * Turns a snapshot into ready responses, so that a request is a look-up and a header compare. A 404 body lacks its
  * request id, which is added when it is sent.
+ *
+ * @param fixedHeaders of every answer
  */
-export function prepareResponses(snapshot: Snapshot): ReadyResponses {
+export function prepareResponses(snapshot: Snapshot, fixedHeaders: Readonly<Record<string, string>>): ReadyResponses {
   const asOf = snapshot.asOf;
   // The time is part of the tag because a new database counts its versions from 1 again.
   const etag = `"${snapshot.dataVersion}-${Date.parse(asOf).toString(36)}"`;
   const dataHeaders = { 'X-Data-Version': String(snapshot.dataVersion), 'X-Data-As-Of': asOf };
+  const okHeaders = { ...dataHeaders, 'Cache-Control': 'no-cache', ETag: etag };
+  const ready = (status: 200 | 404, body: string, headers: Record<string, string>): ReadyResponse => {
+    const bytes = Buffer.from(body);
+    const raw = Object.entries({ ...headers, ...fixedHeaders }).flat();
+    return {
+      ...{ status, body, headers, bytes },
+      rawHeaders: [...raw, 'Content-Length', String(bytes.length)],
+      rawNotModifiedHeaders: Object.entries({ ...okHeaders, ...fixedHeaders }).flat(),
+    };
+  };
   return new Map(
     METRICS.map((metric): [string, ReadyResponse] => {
       const body = metric.toJson(snapshot.answers);
       return [
         metricPath(metric),
         body === null
-          ? { status: 404, body: metric.noData as string, headers: dataHeaders }
-          : {
-              status: 200,
-              body,
-              headers: { ...dataHeaders, 'Content-Type': 'application/json', 'Cache-Control': 'no-cache', ETag: etag },
-            },
+          ? ready(404, metric.noData as string, dataHeaders)
+          : ready(200, body, { ...okHeaders, 'Content-Type': 'application/json' }),
       ];
     }),
   );
 }
+
+/** The client's request id, unless it could garble a log; else a new one. */
+export function requestIdOf(given: string | undefined): string {
+  return given !== undefined && /^[\w.-]{1,128}$/.test(given) ? given : randomUUID();
+}
+
+/** Headers that differ from request to request. */
+export const requestHeaders = (requestId: string, ms: number) => ({
+  'X-Request-Id': requestId,
+  'Server-Timing': `app;dur=${ms.toFixed(3)}`,
+  'X-Process-Time': (ms / 1000).toFixed(6),
+});
 
 /** Whether If-None-Match names the tag: `*`, or a list of tags of which weak ones count too (RFC 9110, 13.1.2). */
 export function matchesEtag(ifNoneMatch: string | undefined, etag: string): boolean {

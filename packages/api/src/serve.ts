@@ -1,6 +1,6 @@
-import type { Server } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createAdaptorServer } from '@hono/node-server';
+import { getRequestListener } from '@hono/node-server';
 import type { Config } from '@moniepoint/core/config';
 import type { Database } from '@moniepoint/core/db/database';
 import { describeError, errorCode, MoniepointError } from '@moniepoint/core/errors';
@@ -40,7 +40,10 @@ export async function startApi(
     importState,
     log,
   });
-  const server = createAdaptorServer({ fetch: app.hono.fetch }) as Server;
+  const answer = getRequestListener(app.hono.fetch);
+  const server = createServer((request, response) => {
+    if (!app.answerAtOnce(request, response)) void answer(request, response);
+  });
   await listen(server, config.host, config.port);
   const live = followSnapshot(
     database,

@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
 import type { Outcome } from './contenders.ts';
 
 /** All rounds of one contender. */
@@ -15,23 +17,75 @@ export type Section = {
 
 const DOCUMENT = new URL('../../../docs/performance.md', import.meta.url);
 
-/** Replaces one section of docs/performance.md by what was measured. */
+/** Where, when and by what a section was measured. */
+export const machineFacts = (command: string) => ({
+  command,
+  machine: `${cpus().length} × ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB`,
+  node: process.version,
+  commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim(),
+  date: new Date().toISOString().slice(0, 10),
+});
+
+/** Replaces the section of docs/performance.md on one kind of server by what was measured. */
 export function writeResults(section: 'embedded' | 'external', results: Section): void {
-  const begin = `<!-- ${section}: written by pnpm bench -->`;
+  replaceSection(section, render(results));
+}
+
+/** One server's loads on one route, beside the bare server's of the same round. */
+export type HttpResult = {
+  readonly name: string;
+  readonly perSecond: readonly number[];
+  readonly share: number;
+  readonly p99Ms: number;
+  readonly p99Share: number;
+};
+
+/**
+ * Replaces the section of docs/performance.md on the API.
+ *
+ * @param memory of the API in MB before and, where there was one, after the soak
+ */
+export function writeHttpResults(
+  facts: Readonly<Record<string, string>>,
+  results: readonly HttpResult[],
+  memory: readonly number[],
+  soak: number,
+): void {
+  const rows = results.map(({ name, perSecond, share, p99Ms, p99Share }) => [
+    name,
+    Math.round(medianOf(perSecond)).toLocaleString('en'),
+    perSecond.map((value) => Math.round(value).toLocaleString('en')).join(' · '),
+    share.toFixed(2),
+    p99Ms.toFixed(2),
+    p99Share.toFixed(2),
+  ]);
+  const soaked =
+    memory.length > 1
+      ? `\n\nMemory of the API: ${memory[0]} MB, and ${memory[1]} MB after ${soak.toLocaleString('en')} more requests.`
+      : '';
+  const head = ['', 'median requests/s', 'all rounds', '÷ bare', 'p99 ms', 'p99 ÷ bare'];
+  replaceSection('http', `${list(facts)}\n\n${table(head, rows)}${soaked}`);
+}
+
+function replaceSection(section: string, content: string): void {
+  const begin = `<!-- ${section}: written by pnpm bench${section === 'http' ? ':http' : ''} -->`;
   const end = `<!-- end of ${section} -->`;
   const text = readFileSync(DOCUMENT, 'utf8');
   const [before, rest] = text.split(begin) as [string, string];
   const after = rest.slice(rest.indexOf(end));
-  writeFileSync(DOCUMENT, `${before}${begin}\n\n${render(results)}\n\n${after}`);
+  writeFileSync(DOCUMENT, `${before}${begin}\n\n${content}\n\n${after}`);
 }
+
+const list = (facts: Readonly<Record<string, string>>) =>
+  Object.entries(facts)
+    .map(([name, value]) => `- ${name}: ${name === 'command' ? `\`${value}\`` : value}`)
+    .join('\n');
 
 function render({ results, measures, facts }: Section): string {
   const bare = results.find(({ name }) => name.includes('bare'));
   const base = bare === undefined ? null : medianOf(bare.runs.map(({ seconds }) => seconds / bare.share));
   return [
-    Object.entries(facts)
-      .map(([name, value]) => `- ${name}: ${name === 'command' ? `\`${value}\`` : value}`)
-      .join('\n'),
+    list(facts),
     table(
       ['', 'median s', 'all rounds', '÷ bare \\copy', 'peak MB', 'rows'],
       results.map(({ name, share, runs }) => {

@@ -2,15 +2,14 @@
  * Measures the import against its peers, and against itself on other sizes; see CONTRIBUTING.md. Everything runs in turn on
  * the same data and server, each in a process of its own, in alternating order. The results go into docs/performance.md.
  */
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
-import { cpus, tmpdir, totalmem } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openDatabase, withSession } from '@moniepoint/core/db/database';
 import { CONTENDERS, type Contender, type Outcome, runMoniepoint } from './contenders.ts';
 import { type BenchData, describe, prepareData } from './data.ts';
-import { type Measure, type Result, writeResults } from './document.ts';
+import { type Measure, machineFacts, type Result, writeResults } from './document.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -134,13 +133,11 @@ try {
     results,
     measures,
     facts: {
-      command: `pnpm bench --rows ${rows} --files ${flags.files} --rounds ${rounds}${isEmbedded ? '' : ' --database-url …'}`,
       data: `${data.files.length} files, ${Math.round(data.bytes / 1e6)} MB, seeded`,
       server: `${isEmbedded ? 'embedded ' : ''}PostgreSQL ${version[0]?.server_version}`,
-      machine: `${cpus().length} × ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB`,
-      node: process.version,
-      commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim(),
-      date: new Date().toISOString().slice(0, 10),
+      ...machineFacts(
+        `pnpm bench --rows ${rows} --files ${flags.files} --rounds ${rounds}${isEmbedded ? '' : ' --database-url …'}`,
+      ),
     },
   });
 } finally {
