@@ -73,7 +73,21 @@ export function createLog(io: Io, level: string): Logger {
     if (waiting === '') setImmediate(flush);
     waiting += line;
   };
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, { write });
+  return pino({ level, base: null, timestamp: isoTime() }, { write });
+}
+
+/** As pino's own, but written once a millisecond: at full load it is asked for twenty times as often. */
+function isoTime(): () => string {
+  let last = 0;
+  let text = '';
+  return () => {
+    const now = Date.now();
+    if (now !== last) {
+      last = now;
+      text = `,"time":"${new Date(now).toISOString()}"`;
+    }
+    return text;
+  };
 }
 
 /**

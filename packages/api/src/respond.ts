@@ -7,8 +7,7 @@ export type ReadyResponse = {
   readonly status: 200 | 404;
   readonly body: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** The same for the hot path: the body's bytes, and all headers that do not change from request to request. */
-  readonly bytes: Buffer;
+  /** For the hot path: all headers that do not change from request to request. */
   readonly rawHeaders: readonly string[];
   readonly rawNotModifiedHeaders: readonly string[];
 };
@@ -58,11 +57,10 @@ export function prepareResponses(snapshot: Snapshot, fixedHeaders: Readonly<Reco
   const dataHeaders = { 'X-Data-Version': String(snapshot.dataVersion), 'X-Data-As-Of': asOf };
   const okHeaders = { ...dataHeaders, 'Cache-Control': 'no-cache', ETag: etag };
   const ready = (status: 200 | 404, body: string, headers: Record<string, string>): ReadyResponse => {
-    const bytes = Buffer.from(body);
     const raw = Object.entries({ ...headers, ...fixedHeaders }).flat();
     return {
-      ...{ status, body, headers, bytes },
-      rawHeaders: [...raw, 'Content-Length', String(bytes.length)],
+      ...{ status, body, headers },
+      rawHeaders: [...raw, 'Content-Length', String(Buffer.byteLength(body))],
       rawNotModifiedHeaders: Object.entries({ ...okHeaders, ...fixedHeaders }).flat(),
     };
   };
@@ -85,11 +83,14 @@ export function requestIdOf(given: string | undefined): string {
 }
 
 /** Headers that differ from request to request. */
-export const requestHeaders = (requestId: string, ms: number) => ({
+export const requestHeaders = (requestId: string, us: number) => ({
   'X-Request-Id': requestId,
-  'Server-Timing': `app;dur=${ms.toFixed(3)}`,
-  'X-Process-Time': (ms / 1000).toFixed(6),
+  'Server-Timing': `app;dur=${us / 1000}`,
+  'X-Process-Time': (us / 1_000_000).toFixed(6),
 });
+
+/** Time since a moment of performance.now(), in whole microseconds and at least one. */
+export const microsecondsSince = (begin: number) => Math.max(1, Math.round((performance.now() - begin) * 1000));
 
 /** Whether If-None-Match names the tag: `*`, or a list of tags of which weak ones count too (RFC 9110, 13.1.2). */
 export function matchesEtag(ifNoneMatch: string | undefined, etag: string): boolean {

@@ -37,11 +37,11 @@ export function createTelemetry(published: () => Published, isDatabaseConnected:
   return {
     registry,
     /** Looking the labels up anew for each request costs more than counting it. */
-    observe: (route: string, status: number, ms: number) => {
+    observe: (route: string, status: number, us: number) => {
       const key = `${status} ${route}`;
       const child = children.get(key) ?? requests.labels({ route, status });
       children.set(key, child);
-      child.observe(ms / 1000);
+      child.observe(us / 1_000_000);
     },
   };
 }
