@@ -33,6 +33,7 @@ function app(snapshot: Snapshot | null = SNAPSHOT, options: Partial<AppOptions> 
   const created = createApp({
     version: '1.2.3',
     corsOrigins: [],
+    access: { tokens: [], rateLimit: 0, trustedHops: 0 },
     hstsMaxAge: 0,
     isDatabaseConnected: () => true,
     importState: () => ({ state: 'idle' }),
@@ -289,9 +290,29 @@ describe('GET /imports and GET /metrics', () => {
 
   it('/imports is the ledger as it was handed in, newest first', async () => {
     const { hono, publish } = app(null);
-    expect(await (await hono.request('/imports')).json()).toEqual({ imports: [] });
+    expect(await (await hono.request('/imports')).json()).toEqual({ imports: [], next: null });
     publish(SNAPSHOT, [FAILED, ENTRY]);
-    expect(await (await hono.request('/imports')).json()).toEqual({ imports: [FAILED, ENTRY] });
+    expect(await (await hono.request('/imports')).json()).toEqual({ imports: [FAILED, ENTRY], next: null });
+  });
+
+  it('/imports comes in pages', async () => {
+    const { hono, publish } = app(null);
+    const lines = [7, 5, 4, 2, 1].map((file_id) => ({ ...ENTRY, file_id }));
+    publish(SNAPSHOT, lines);
+    const seen: number[] = [];
+    for (let before = ''; ; ) {
+      const page = (await (await hono.request(`/imports?limit=2${before}`)).json()) as {
+        imports: ImportEntry[];
+        next: number | null;
+      };
+      seen.push(...page.imports.map(({ file_id }) => file_id));
+      if (page.next === null) break;
+      before = `&before=${page.next}`;
+    }
+    expect(seen).toEqual([7, 5, 4, 2, 1]);
+    const refused = await hono.request('/imports?before=x');
+    expect(refused.status).toBe(400);
+    expect(await refused.json()).toMatchObject({ detail: 'Parameter before: expected the file_id of a line.' });
   });
 
   it('/metrics is Prometheus text: requests by route and status, data, last file', async () => {

@@ -1,9 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { HttpBindings } from '@hono/node-server';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { METRICS } from '@moniepoint/core/metrics';
 import type { Context } from 'hono';
 import { cors } from 'hono/cors';
 import type { Logger } from 'pino';
+import { type Access, createGate } from './access.ts';
 import { serveDocs } from './docs.ts';
 import type { Published } from './live-snapshot.ts';
 import {
@@ -20,11 +22,19 @@ import { healthRoute, importsRoute, metricRoute, readyRoute } from './routes.ts'
 import { createTelemetry } from './telemetry.ts';
 
 /** How the import inside this process stands, for /health; `idle` where this process imports nothing. */
-export type ImportState = { readonly state: 'idle' | 'running' | 'done' | 'failed'; readonly detail?: string };
+export type ImportState = {
+  readonly state: 'idle' | 'running' | 'done' | 'failed';
+  readonly detail?: string;
+  /** While it runs, how far it is. */
+  readonly files?: number;
+  readonly files_done?: number;
+  readonly rows_read?: number;
+};
 
 export type AppOptions = {
   readonly version: string;
   readonly corsOrigins: readonly string[];
+  readonly access: Access;
   /** Seconds of Strict-Transport-Security; 0 leaves the header out. */
   readonly hstsMaxAge: number;
   readonly isDatabaseConnected: () => boolean;
@@ -43,7 +53,7 @@ export type App = {
   readonly publish: (published: Published) => void;
 };
 
-type Env = { Variables: { requestId: string } };
+type Env = { Variables: { requestId: string }; Bindings: Partial<HttpBindings> };
 
 const RETRY_AFTER_SECONDS = 2;
 
@@ -56,7 +66,13 @@ export function createApp(options: AppOptions): App {
   const startedAt = performance.now();
   let ready: ReadyResponses | null = null;
   let published: Published = { snapshot: null, imports: [] };
-  const hono = new OpenAPIHono<Env>();
+  const hono = new OpenAPIHono<Env>({
+    defaultHook: (result, c) => {
+      if (result.success) return undefined;
+      const [issue] = result.error.issues;
+      return problem(c, 400, `Parameter ${issue?.path.join('.')}: expected ${issue?.message}.`);
+    },
+  });
 
   const fixedHeaders: Record<string, string> = {
     'X-Content-Type-Options': 'nosniff',
@@ -109,6 +125,20 @@ export function createApp(options: AppOptions): App {
     );
   }
 
+  const gate = createGate(options.access);
+  hono.use(async (c, next) => {
+    const { refusal, headers } = gate({
+      path: c.req.path,
+      authorization: c.req.header('Authorization'),
+      forwardedFor: c.req.header('X-Forwarded-For'),
+      address: c.env?.incoming?.socket.remoteAddress ?? '',
+    });
+    if (refusal !== null) return problem(c, refusal.status, refusal.detail, headers);
+    await next();
+    for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value);
+    return undefined;
+  });
+
   for (const metric of METRICS) {
     hono.openapi(metricRoute(metric), (c) => {
       const response = ready?.get(c.req.path);
@@ -143,7 +173,13 @@ export function createApp(options: AppOptions): App {
     ready === null ? notReady(c) : c.json({ status: 'ready' }, 200, { 'Cache-Control': 'no-store' }),
   );
 
-  hono.openapi(importsRoute, (c) => c.json({ imports: [...published.imports] }, 200, { 'Cache-Control': 'no-store' }));
+  hono.openapi(importsRoute, (c) => {
+    const { limit, before } = c.req.valid('query');
+    const older = published.imports.filter(({ file_id }) => before === undefined || file_id < Number(before));
+    const imports = older.slice(0, Number(limit));
+    const next = imports.length < older.length ? (imports.at(-1)?.file_id ?? null) : null;
+    return c.json({ imports, next }, 200, { 'Cache-Control': 'no-store' });
+  });
 
   const { registry, observe } = createTelemetry(() => published, options.isDatabaseConnected);
   hono.get('/metrics', async (c) =>
@@ -171,6 +207,7 @@ export function createApp(options: AppOptions): App {
       const { method, url = '', headers } = request;
       if (method !== 'GET' && method !== 'HEAD') return false;
       if (options.corsOrigins.length > 0 && headers.origin !== undefined) return false;
+      if (options.access.tokens.length > 0 || options.access.rateLimit > 0) return false;
       const found = ready?.get(url);
       if (found?.status !== 200) return false;
       const begin = performance.now();
@@ -196,7 +233,7 @@ export function createApp(options: AppOptions): App {
 
 function problem(
   c: Context<Env>,
-  status: 404 | 405 | 500 | 503,
+  status: 400 | 401 | 404 | 405 | 429 | 500 | 503,
   detail: string,
   headers: Record<string, string> = {},
 ): Response {

@@ -59,6 +59,18 @@ export function configOf(io: Io, flags: Readonly<Record<string, unknown>>): Conf
   return { ...config, homeFolder: moniepointHome(config, io.environment, userInfo().uid) };
 }
 
+/** Options of whatever serves the API. */
+export const API_OPTIONS = [
+  'host',
+  'port',
+  'apiTokens',
+  'rateLimit',
+  'trustedHops',
+  'corsOrigins',
+  'hstsMaxAge',
+  'logLevel',
+] as const satisfies readonly OptionName[];
+
 /** Options by which each command finds its database. */
 export const DATABASE_OPTIONS = ['databaseUrl', 'home'] as const satisfies readonly OptionName[];
 

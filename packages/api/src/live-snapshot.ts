@@ -25,7 +25,7 @@ const MAX_BACKOFF_MS = 2_000;
 const ANSWER_DEADLINE_MS = 5_000;
 const CLOSE_DEADLINE_MS = 1_500;
 /** Lines of the ledger kept in memory. */
-const MAX_IMPORTS = 100;
+const MAX_IMPORTS = 1_000;
 
 /**
  * Follows the snapshot and the ledger until closed. Never throws for a database that is down, not even at the start: it keeps

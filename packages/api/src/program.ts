@@ -2,13 +2,13 @@ import { withDatabase, withSession } from '@moniepoint/core/db/database';
 import { refuseNewerSchema } from '@moniepoint/core/db/migrate';
 import { MoniepointError } from '@moniepoint/core/errors';
 import type { Command } from 'commander';
-import { addOptions, configOf, createLog, createProgram, DATABASE_OPTIONS, type Io } from './bin.ts';
+import { API_OPTIONS, addOptions, configOf, createLog, createProgram, DATABASE_OPTIONS, type Io } from './bin.ts';
 import { startApi } from './serve.ts';
 
 /** `moniepoint-api`: the read API alone. */
 export function buildApiProgram(io: Io): Command {
   const program = createProgram('moniepoint-api', 'Serves the five metrics over HTTP. Imports nothing.', io);
-  addOptions(program, ['host', 'port', 'corsOrigins', 'hstsMaxAge', 'logLevel', ...DATABASE_OPTIONS]);
+  addOptions(program, [...API_OPTIONS, ...DATABASE_OPTIONS]);
   return program.action(async (flags) => {
     const config = configOf(io, flags);
     const log = createLog(io, config.logLevel);

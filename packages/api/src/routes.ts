@@ -57,7 +57,13 @@ export const healthRoute = createRoute({
             database: z.enum(['up', 'down']),
             data_version: z.int().nullable(),
             data_as_of: z.iso.datetime().nullable(),
-            import: z.object({ state: z.enum(['idle', 'running', 'done', 'failed']), detail: z.string().optional() }),
+            import: z.object({
+              state: z.enum(['idle', 'running', 'done', 'failed']),
+              detail: z.string().optional(),
+              files: z.int().optional(),
+              files_done: z.int().optional(),
+              rows_read: z.int().optional(),
+            }),
           }),
         },
       },
@@ -84,10 +90,29 @@ export const importsRoute = createRoute({
   path: '/imports',
   operationId: 'imports',
   summary: 'The ledger: what was loaded, and what failed',
+  request: {
+    query: z.object({
+      limit: z
+        .string()
+        .regex(/^[1-9]\d{0,2}$|^1000$/, 'a whole number from 1 to 1000')
+        .default('100')
+        .openapi({ description: 'How many lines', example: '100' }),
+      before: z
+        .string()
+        .regex(/^\d{1,9}$/, 'the file_id of a line')
+        .optional()
+        .openapi({ description: 'Only lines older than the one with this file_id: `next` of the page before' }),
+    }),
+  },
   responses: {
+    400: problemResponse('A parameter has a wrong value; the detail names it.'),
     200: {
-      description: 'The newest lines of the ledger, newest first.',
-      content: { 'application/json': { schema: z.object({ imports: z.array(ImportEntrySchema) }) } },
+      description: 'Lines of the ledger, newest first. `next` leads to older ones; the newest thousand can be seen.',
+      content: {
+        'application/json': {
+          schema: z.object({ imports: z.array(ImportEntrySchema), next: z.int().nullable() }),
+        },
+      },
     },
   },
 });

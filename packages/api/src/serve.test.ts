@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { type Database, withSession } from '@moniepoint/core/db/database';
 import { migrate } from '@moniepoint/core/db/migrate';
@@ -7,7 +8,10 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from '../../../test/database.ts';
 import { type RunningApi, startApi } from './serve.ts';
 
-const LOCAL = { host: '127.0.0.1', port: 0, corsOrigins: [], hstsMaxAge: 0 };
+const LOCAL = {
+  ...{ host: '127.0.0.1', port: 0, corsOrigins: [], hstsMaxAge: 0 },
+  ...{ apiTokens: [], rateLimit: 0, trustedHops: 0 },
+};
 const log = pino({ level: 'silent' });
 
 async function start(database: Pick<Database, 'connect'>): Promise<RunningApi> {
@@ -183,4 +187,149 @@ describe('the server', () => {
     await Promise.all([api.close(), closed]);
     await expect(fetch(`${api.url}/health`)).rejects.toThrow();
   });
+});
+
+describe('what a client may send', () => {
+  /** Everything that comes back on one connection, until it is closed. */
+  async function send(api: RunningApi, text: string): Promise<string> {
+    const socket = connect(Number(new URL(api.url).port), '127.0.0.1');
+    let received = '';
+    socket.on('data', (data) => {
+      received += data;
+    });
+    socket.on('error', () => {}); // a reset behind the answer
+    socket.write(text);
+    await once(socket, 'close');
+    return received;
+  }
+
+  const closing = 'Host: x\r\nConnection: close\r\n';
+  it.each([
+    ['no HTTP', '400 Bad Request', 'This is no HTTP request.', 'hello\r\n\r\n'],
+    [
+      'headers of a megabyte',
+      '431 Request Header Fields Too Large',
+      'larger than 16384 bytes',
+      `GET /health HTTP/1.1\r\nX: ${'x'.repeat(1_000_000)}\r\n\r\n`,
+    ],
+    ['an unknown method', '400 Bad Request', 'This is no HTTP request.', `BREW /health HTTP/1.1\r\n${closing}\r\n`],
+    [
+      'an unknown route',
+      '404 Not Found',
+      'There is nothing under this path',
+      `GET /nowhere HTTP/1.1\r\n${closing}\r\n`,
+    ],
+    ['a wrong method', '405 Method Not Allowed', 'use GET or HEAD', `DELETE /readyz HTTP/1.1\r\n${closing}\r\n`],
+    ['a malformed percent-encoding', '404 Not Found', 'There is nothing', `GET /%E0%A4%A HTTP/1.1\r\n${closing}\r\n`],
+    ['a repeated parameter', '400 Bad Request', 'limit', `GET /imports?limit=1&limit=2 HTTP/1.1\r\n${closing}\r\n`],
+    [
+      'a wrong parameter',
+      '400 Bad Request',
+      'Parameter limit: expected',
+      `GET /imports?limit=0 HTTP/1.1\r\n${closing}\r\n`,
+    ],
+    [
+      'a body with GET',
+      '404 Not Found',
+      'There is nothing',
+      `GET /no HTTP/1.1\r\n${closing}Content-Length: 5\r\n\r\nhello`,
+    ],
+    ['HTTP/1.0', '404 Not Found', 'There is nothing', 'GET /nowhere HTTP/1.0\r\n\r\n'],
+  ])('%s is %s', async (_, status, detail, request) => {
+    const api = await start(await createDatabase());
+    const answer = await send(api, request);
+    expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status}\r\n`));
+    expect(answer).toContain('application/problem+json');
+    expect(answer).toContain(detail);
+    expect(answer).not.toMatch(/at .*\.(ts|js)/);
+  });
+
+  it('many idle connections do not keep others out, and none holds the end', async () => {
+    const api = await start(await createDatabase());
+    const { port } = new URL(api.url);
+    const idle = Array.from({ length: 500 }, () => connect(Number(port), '127.0.0.1'));
+    await Promise.all(idle.map((socket) => once(socket, 'connect')));
+    for (const socket of idle) socket.on('error', () => {});
+    expect((await fetch(`${api.url}/health`)).status).toBe(200);
+    const closed = Promise.all(idle.map((socket) => once(socket, 'close')));
+    await api.close();
+    await closed;
+  });
+});
+
+describe('access', () => {
+  const token = 'token-0123456789abcdef';
+
+  it('with API_TOKENS asks for one of them, also on the shortest way to the data', async () => {
+    const database = await createDatabase();
+    await publish(database, 1, false);
+    const api = await startApi(database, { ...LOCAL, apiTokens: [token] }, () => ({ state: 'idle' }), log);
+    onTestFinished(() => api.close());
+    const status = async (path: string, headers = {}) => (await fetch(`${api.url}${path}`, { headers })).status;
+    const authorized = { Authorization: `Bearer ${token}` };
+    await expect.poll(() => status('/analytics/kyc-funnel', authorized), WITHIN_A_SECOND).toBe(200);
+    for (const path of ['/analytics/kyc-funnel', '/metrics', '/imports']) {
+      expect([await status(path), await status(path, authorized)]).toEqual([401, 200]);
+    }
+    expect([await status('/health'), await status('/readyz')]).toEqual([200, 200]);
+    const refused = await fetch(`${api.url}/analytics/kyc-funnel`);
+    expect(refused.headers.get('WWW-Authenticate')).toBe('Bearer realm="moniepoint"');
+    expect(await refused.json()).toMatchObject({ status: 401, title: 'Unauthorized' });
+  });
+
+  it('with a rate limit says what is left, and refuses what is beyond', async () => {
+    const database = await createDatabase();
+    await publish(database, 1, false);
+    const api = await startApi(database, { ...LOCAL, rateLimit: 3 }, () => ({ state: 'idle' }), log);
+    onTestFinished(() => api.close());
+    await expect.poll(async () => (await fetch(`${api.url}/readyz`)).status, WITHIN_A_SECOND).toBe(200);
+    const answers = [];
+    for (let n = 0; n < 4; n += 1) answers.push(await fetch(`${api.url}/analytics/kyc-funnel`));
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 429]);
+    expect(answers.map(({ headers }) => headers.get('RateLimit')?.split(';')[1])).toEqual(['r=2', 'r=1', 'r=0', 'r=0']);
+    expect(Number(answers[3]?.headers.get('Retry-After'))).toBeGreaterThan(0);
+  });
+
+  it.each([
+    ['0.0.0.0', [], 1],
+    ['0.0.0.0', [token], 0],
+    ['127.0.0.1', [], 0],
+  ])('listening on %s with %j as tokens warns %i times', async (host, apiTokens, times) => {
+    const lines: string[] = [];
+    const listening = pino({ level: 'warn' }, { write: (line) => lines.push(line) });
+    const api = await startApi(
+      await createDatabase(),
+      { ...LOCAL, host, apiTokens },
+      () => ({ state: 'idle' }),
+      listening,
+    );
+    await api.close();
+    expect(lines.filter((line) => line.includes('asks for no token'))).toHaveLength(times);
+  });
+});
+
+it('what is sent at once equals what Hono sends', async () => {
+  const database = await createDatabase();
+  await publish(database, 7, false);
+  const api = await start(database);
+  await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe('7');
+  const url = `${api.url}/analytics/kyc-funnel`;
+  const etag = (await fetch(url)).headers.get('ETag') as string;
+  const changing = ['x-request-id', 'server-timing', 'x-process-time', 'date'];
+  const seen = async (target: string, init: RequestInit) => {
+    const response = await fetch(target, init);
+    const headers = Object.fromEntries([...response.headers].filter(([name]) => !changing.includes(name)));
+    return { status: response.status, headers, body: await response.text() };
+  };
+  for (const [method, headers] of [
+    ['GET', {}],
+    ['HEAD', {}],
+    ['GET', { 'If-None-Match': etag }],
+    ['GET', { 'If-None-Match': '*' }],
+    ['GET', { 'If-None-Match': '"x"' }],
+  ] as const) {
+    // A query that nobody reads goes the long way.
+    const [atOnce, byHono] = [await seen(url, { method, headers }), await seen(`${url}?`, { method, headers })];
+    expect(atOnce).toEqual(byHono);
+  }
 });

@@ -1,5 +1,7 @@
-import { createServer, type Server } from 'node:http';
+import { randomUUID } from 'node:crypto';
+import { createServer, type Server, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { getRequestListener } from '@hono/node-server';
 import type { Config } from '@moniepoint/core/config';
 import type { Database } from '@moniepoint/core/db/database';
@@ -8,12 +10,44 @@ import { VERSION } from '@moniepoint/core/version';
 import type { Logger } from 'pino';
 import { createApp, type ImportState } from './app.ts';
 import { followSnapshot } from './live-snapshot.ts';
+import { PROBLEM_TYPE, problemBody } from './respond.ts';
 
 /** A listening API. */
 export type RunningApi = {
   readonly url: string;
   /** Stops accepting, lets open requests end, and returns within DRAIN_MS. */
   readonly close: () => Promise<void>;
+};
+
+/** What a slow or hostile client may take of us: a header of 16 KiB within 10 s, a request within 15 s. */
+const LIMITS = {
+  maxHeaderSize: 16 * 1024,
+  headersTimeout: 10_000,
+  requestTimeout: 15_000,
+  keepAliveTimeout: 10_000,
+  connectionsCheckingInterval: 1_000,
+};
+/** A connection on which nothing moves for this long is closed, also while an answer waits to be taken. */
+const SILENCE_MS = 30_000;
+const MAX_CONNECTIONS = 20_000;
+
+const isLoopback = (host: string) => host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+
+/** Answers what is no HTTP request, or did not come in time or size. */
+function refuseBroken(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const [status, detail] = BROKEN[error.code ?? ''] ?? [400, 'This is no HTTP request.'];
+  const body = problemBody(status, detail, '', randomUUID());
+  const head = `Content-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store`;
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head}\r\nConnection: close\r\n\r\n${body}`);
+}
+
+const BROKEN: Readonly<Record<string, readonly [status: number, detail: string]>> = {
+  HPE_HEADER_OVERFLOW: [431, `The headers are larger than ${LIMITS.maxHeaderSize} bytes.`],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'The request did not arrive in time.'],
 };
 
 /** CONTRACT.md section 6: leave within 10 s; what is left of them is for the database. */
@@ -27,7 +61,7 @@ const DRAIN_MS = 8_000;
  */
 export async function startApi(
   database: Pick<Database, 'connect'>,
-  config: Pick<Config, 'host' | 'port' | 'corsOrigins' | 'hstsMaxAge'>,
+  config: Pick<Config, 'host' | 'port' | 'corsOrigins' | 'hstsMaxAge' | 'apiTokens' | 'rateLimit' | 'trustedHops'>,
   importState: () => ImportState,
   log: Logger,
 ): Promise<RunningApi> {
@@ -35,15 +69,23 @@ export async function startApi(
   const app = createApp({
     version: VERSION,
     corsOrigins: config.corsOrigins,
+    access: { tokens: config.apiTokens, rateLimit: config.rateLimit, trustedHops: config.trustedHops },
     hstsMaxAge: config.hstsMaxAge,
     isDatabaseConnected: () => isDatabaseConnected(),
     importState,
     log,
   });
-  const answer = getRequestListener(app.hono.fetch);
-  const server = createServer((request, response) => {
+  // The host is for requests that name none, as HTTP/1.0 may.
+  const answer = getRequestListener(app.hono.fetch, { hostname: 'localhost' });
+  const server = createServer(LIMITS, (request, response) => {
     if (!app.answerAtOnce(request, response)) void answer(request, response);
   });
+  server.maxConnections = MAX_CONNECTIONS;
+  server.setTimeout(SILENCE_MS);
+  server.on('clientError', refuseBroken);
+  if (config.apiTokens.length === 0 && !isLoopback(config.host)) {
+    log.warn({ host: config.host }, 'the API can be reached from other machines and asks for no token; set API_TOKENS');
+  }
   await listen(server, config.host, config.port);
   const live = followSnapshot(
     database,
@@ -56,7 +98,7 @@ export async function startApi(
   isDatabaseConnected = live.isConnected;
 
   const { port } = server.address() as AddressInfo;
-  const host = config.host === '127.0.0.1' || config.host === '::1' ? 'localhost' : config.host;
+  const host = isLoopback(config.host) ? 'localhost' : config.host;
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     close: async () => {

@@ -33,6 +33,15 @@ const share = z
   .string()
   .regex(/^(0(\.\d+)?|1(\.0+)?|\.\d+)$/, 'a share from 0 to 1')
   .transform(Number);
+const listOf = (item: typeof text) =>
+  text
+    .transform((list) =>
+      list
+        .split(',')
+        .map((one) => one.trim())
+        .filter((one) => one !== ''),
+    )
+    .pipe(z.array(item));
 const onOff = z
   .union([z.boolean(), z.enum(['true', 'false', '1', '0'], 'true or false')])
   .transform((value) => value === true || value === 'true' || value === '1');
@@ -98,13 +107,30 @@ export const OPTIONS = {
     flag: '--cors-origins <list>',
     env: 'CORS_ORIGINS',
     help: 'origins that browsers may call the API from, separated by commas, or *',
-    rule: text.transform((list) =>
-      list
-        .split(',')
-        .map((origin) => origin.trim())
-        .filter((origin) => origin !== ''),
-    ),
+    rule: listOf(text),
     default: [],
+  }),
+  apiTokens: option({
+    flag: '--api-tokens <list>',
+    env: 'API_TOKENS',
+    help: 'tokens of which clients of the API must send one, separated by commas (none: open to all)',
+    rule: listOf(text.regex(/^[\w.~+/=-]{16,256}$/, 'tokens of 16 to 256 letters, digits or -._~+/=')),
+    default: [],
+    secret: true,
+  }),
+  rateLimit: option({
+    flag: '--rate-limit <n>',
+    env: 'API_RATE_LIMIT',
+    help: 'requests that an address may send to the API in a minute (0: any number)',
+    rule: wholeNumber,
+    default: 0,
+  }),
+  trustedHops: option({
+    flag: '--trusted-hops <n>',
+    env: 'API_TRUSTED_HOPS',
+    help: 'proxies before the API that add to X-Forwarded-For, which is not looked at otherwise',
+    rule: wholeNumber.refine((hops) => hops <= 10, 'a whole number up to 10'),
+    default: 0,
   }),
   hstsMaxAge: option({
     flag: '--hsts-max-age <seconds>',

@@ -1,11 +1,20 @@
 import type { ImportState } from '@moniepoint/api/app';
-import { addOptions, configOf, createLog, DATABASE_OPTIONS, type Io, printable } from '@moniepoint/api/bin';
+import {
+  API_OPTIONS,
+  addOptions,
+  configOf,
+  createLog,
+  DATABASE_OPTIONS,
+  type Io,
+  printable,
+} from '@moniepoint/api/bin';
 import { untilAborted } from '@moniepoint/api/program';
 import { startApi } from '@moniepoint/api/serve';
 import type { Config } from '@moniepoint/core/config';
 import { type Database, withDatabase, withSession } from '@moniepoint/core/db/database';
 import { migrate } from '@moniepoint/core/db/migrate';
 import { describeError, MoniepointError } from '@moniepoint/core/errors';
+import type { ImportEvent } from '@moniepoint/core/import/progress';
 import { runImport } from '@moniepoint/core/import/run';
 import { readSnapshot } from '@moniepoint/core/snapshot';
 import { Command } from 'commander';
@@ -19,8 +28,6 @@ export function serveCommand(io: Io): Command {
   addOptions(command, [
     'dataDir',
     'noImport',
-    'host',
-    'port',
     'strict',
     'maxRejects',
     'maxRejectRate',
@@ -28,9 +35,7 @@ export function serveCommand(io: Io): Command {
     'onChange',
     'lockWait',
     'retryFor',
-    'corsOrigins',
-    'hstsMaxAge',
-    'logLevel',
+    ...API_OPTIONS,
     ...DATABASE_OPTIONS,
   ]);
   return command.action(async (flags) => {
@@ -42,8 +47,9 @@ export function serveCommand(io: Io): Command {
       const api = await startApi(database, config, () => importState, log);
       try {
         if (!config.noImport) {
-          importState = { state: 'running' };
-          importState = await importDataFolder(io, database, config);
+          importState = await importDataFolder(io, database, config, (progress) => {
+            importState = progress;
+          });
         }
         io.err(await describeServing(api.url, database));
         await untilAborted(io.signal);
@@ -64,14 +70,30 @@ async function describeServing(url: string, database: Database): Promise<string>
 }
 
 /** An import that fails leaves the API with what was published before; only an interruption ends it too. */
-async function importDataFolder(io: Io, database: Database, config: Config): Promise<ImportState> {
+async function importDataFolder(
+  io: Io,
+  database: Database,
+  config: Config,
+  onProgress: (state: ImportState) => void,
+): Promise<ImportState> {
   const view = createImportView(io);
+  const progress = { state: 'running' as const, files: 0, files_done: 0, rows_read: 0 };
+  let rowsDone = 0;
+  onProgress(progress);
+  const report = (event: ImportEvent) => {
+    view.report(event);
+    if (event.type === 'plan') progress.files = event.files;
+    if (event.type === 'file_progress') progress.rows_read = rowsDone + event.rowsRead;
+    if (event.type === 'file_started') rowsDone = progress.rows_read;
+    if (event.type === 'file_finished') progress.files_done += 1;
+    onProgress({ ...progress });
+  };
   const { strict, maxRejects, maxRejectRate, jobs, onChange, lockWait, retryFor } = config;
   try {
     const given = { strict, maxRejects, maxRejectRate, jobs, onChange };
     const times = { lockWaitMs: lockWait, retryForMs: retryFor };
     const options = { ...given, ...times, prune: false, isForced: false, isDryRun: false };
-    const result = await runImport(database, [config.dataDir], options, view.report, io.signal);
+    const result = await runImport(database, [config.dataDir], options, report, io.signal);
     view.finish(result);
     return result.outcome === 'done'
       ? { state: 'done' }

@@ -1,0 +1,93 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+
+/** Who may ask, and how often. */
+export type Access = {
+  /** Any of them opens the data; none at all leaves it open to everybody. Several let one be replaced by another. */
+  readonly tokens: readonly string[];
+  /** Requests that a client may send in a minute; 0 sets no limit. */
+  readonly rateLimit: number;
+  /** How many proxies stand before us that add the address they saw to X-Forwarded-For. */
+  readonly trustedHops: number;
+};
+
+/** What of a request decides. */
+export type Caller = {
+  readonly path: string;
+  readonly authorization: string | undefined;
+  readonly forwardedFor: string | undefined;
+  /** The peer of the connection. */
+  readonly address: string;
+};
+
+export type Verdict = {
+  /** Null where the request is let through. */
+  readonly refusal: { readonly status: 401 | 429; readonly detail: string } | null;
+  /** For the answer, whatever it is. */
+  readonly headers: Readonly<Record<string, string>>;
+};
+
+/** Probes have no token, and the documentation holds no data. */
+const isPublic = (path: string) =>
+  path === '/health' || path === '/readyz' || path === '/openapi.json' || /^\/(docs|redoc)(\/|$)/.test(path);
+
+const WINDOW_MS = 60_000;
+/** More clients than this at once make the oldest ones begin anew, rather than memory grow. */
+const MAX_CLIENTS = 10_000;
+const NO_HEADERS = {};
+
+/** Judges requests. Each call counts against the caller's limit. */
+export function createGate({ tokens, rateLimit, trustedHops }: Access): (caller: Caller) => Verdict {
+  const digests = tokens.map(digestOf);
+  const clients = new Map<string, { used: number; readonly until: number }>();
+
+  function takeOne(client: string) {
+    const now = Date.now();
+    let window = clients.get(client);
+    if (window === undefined || window.until <= now) {
+      clients.delete(client);
+      window = { used: 0, until: now + WINDOW_MS };
+      clients.set(client, window);
+      if (clients.size > MAX_CLIENTS) clients.delete(clients.keys().next().value as string);
+    }
+    window.used += 1;
+    return { left: rateLimit - window.used, seconds: Math.ceil((window.until - now) / 1000) };
+  }
+
+  return (caller) => {
+    if (isPublic(caller.path)) return { refusal: null, headers: NO_HEADERS };
+    const headers: Record<string, string> = {};
+    if (rateLimit > 0) {
+      const { left, seconds } = takeOne(clientOf(caller, trustedHops));
+      headers['RateLimit-Policy'] = `"default";q=${rateLimit};w=${WINDOW_MS / 1000}`;
+      headers.RateLimit = `"default";r=${Math.max(0, left)};t=${seconds}`;
+      if (left < 0) {
+        headers['Retry-After'] = String(seconds);
+        const detail = `More than ${rateLimit} requests came from this address within a minute. Try again in ${seconds} s.`;
+        return { refusal: { status: 429, detail }, headers };
+      }
+    }
+    if (digests.length > 0 && !isKnown(caller.authorization, digests)) {
+      headers['WWW-Authenticate'] = 'Bearer realm="moniepoint"';
+      const detail = 'This needs a token: send the header Authorization: Bearer TOKEN, with one of API_TOKENS.';
+      return { refusal: { status: 401, detail }, headers };
+    }
+    return { refusal: null, headers };
+  };
+}
+
+/** The address that the last proxy we trust has seen; each of them adds one at the end. */
+function clientOf({ forwardedFor, address }: Caller, trustedHops: number): string {
+  if (trustedHops === 0 || forwardedFor === undefined) return address;
+  const seen = forwardedFor.split(',').map((one) => one.trim());
+  return seen[Math.max(0, seen.length - trustedHops)] || address;
+}
+
+const digestOf = (token: string) => createHash('sha256').update(token).digest();
+
+/** Takes as long for any token: digests have one length, and all of them are compared. */
+function isKnown(authorization: string | undefined, digests: readonly Buffer[]): boolean {
+  const given = digestOf(/^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1] ?? '');
+  let known = false;
+  for (const digest of digests) known = timingSafeEqual(given, digest) || known;
+  return known;
+}
