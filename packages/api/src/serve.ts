@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type Server, STATUS_CODES } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { getRequestListener } from '@hono/node-server';
 import type { Config } from '@moniepoint/core/config';
@@ -77,8 +77,15 @@ export async function startApi(
   });
   // The host is for requests that name none, as HTTP/1.0 may.
   const answer = getRequestListener(app.hono.fetch, { hostname: 'localhost' });
+  /** Connections that have not asked for anything yet. Node counts them as busy. */
+  const silent = new Set<Socket>();
   const server = createServer(LIMITS, (request, response) => {
+    silent.delete(request.socket);
     if (!app.answerAtOnce(request, response)) void answer(request, response);
+  });
+  server.on('connection', (socket) => {
+    silent.add(socket);
+    socket.on('close', () => silent.delete(socket));
   });
   server.maxConnections = MAX_CONNECTIONS;
   server.setTimeout(SILENCE_MS);
@@ -102,7 +109,7 @@ export async function startApi(
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     close: async () => {
-      await drain(server);
+      await drain(server, silent);
       await live.close();
     },
   };
@@ -131,7 +138,7 @@ function cannotListen(error: Error, host: string, port: number): MoniepointError
 }
 
 /** Idle keep-alive connections would hold the server open for their whole time-out. */
-async function drain(server: Server): Promise<void> {
+async function drain(server: Server, silent: ReadonlySet<Socket>): Promise<void> {
   await new Promise<void>((resolve) => {
     const deadline = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
     const idle = setInterval(() => server.closeIdleConnections(), 50);
@@ -141,5 +148,6 @@ async function drain(server: Server): Promise<void> {
       resolve();
     });
     server.closeIdleConnections();
+    for (const socket of silent) socket.destroy();
   });
 }
