@@ -74,7 +74,10 @@ export const API_OPTIONS = [
 /** Options by which each command finds its database. */
 export const DATABASE_OPTIONS = ['databaseUrl', 'home'] as const satisfies readonly OptionName[];
 
-/** Logs as JSON lines on stderr: all lines of one turn of the event loop at once, because each write is a system call. */
+/**
+ * Logs on stderr, as JSON lines, or for people where that is a terminal. All lines of one turn of the event loop are
+ * written at once, because each write is a system call.
+ */
 export function createLog(io: Io, level: string): Logger {
   let waiting = '';
   const flush = () => {
@@ -83,9 +86,21 @@ export function createLog(io: Io, level: string): Logger {
   };
   const write = (line: string) => {
     if (waiting === '') setImmediate(flush);
-    waiting += line;
+    waiting += io.terminal === null ? line : readableLine(line);
   };
   return pino({ level, base: null, timestamp: isoTime() }, { write });
+}
+
+/** `12:30:01.250 WARN  the message name=value`; of a request what was asked, and how it was answered. */
+function readableLine(line: string): string {
+  const { level, time, msg, method, path, status, ms, ...rest } = JSON.parse(line) as Record<string, unknown>;
+  const at = String(time).slice(11, 23);
+  if (msg === 'request') return `${at} ${method} ${printable(String(path))} ${status} ${ms} ms\n`;
+  const facts = Object.entries(rest).map(
+    ([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
+  const label = pino.levels.labels[level as number]?.toUpperCase() ?? '';
+  return `${at} ${label.padEnd(5)} ${printable(`${msg}${facts.join('')}`)}\n`;
 }
 
 /** As pino's own, but written once a millisecond: at full load it is asked for twenty times as often. */
