@@ -21,6 +21,12 @@ const problemResponse = (description: string) => ({
   content: { [PROBLEM_TYPE]: { schema: ProblemSchema } },
 });
 
+/** Where tokens or a rate limit are configured. */
+const REFUSALS = {
+  401: problemResponse('No token of API_TOKENS was sent.'),
+  429: problemResponse('More requests than API_RATE_LIMIT within a minute.'),
+};
+
 export function metricRoute(metric: Metric) {
   return createRoute({
     method: 'get',
@@ -34,6 +40,7 @@ export function metricRoute(metric: Metric) {
         content: { 'application/json': { schema: metric.schema, example: metric.example } },
       },
       304: { description: 'The data has not changed since the ETag that If-None-Match names.' },
+      ...REFUSALS,
       ...(metric.noData === null ? {} : { 404: problemResponse(metric.noData) }),
       503: problemResponse('Nothing was imported yet.'),
     },
@@ -105,6 +112,7 @@ export const importsRoute = createRoute({
     }),
   },
   responses: {
+    ...REFUSALS,
     400: problemResponse('A parameter has a wrong value; the detail names it.'),
     200: {
       description: 'Lines of the ledger, newest first. `next` leads to older ones; the newest thousand can be seen.',

@@ -16,8 +16,8 @@ export function renderRejects(groups: readonly RejectGroup[], first: readonly Op
   ]);
   const sums = [total((group) => group.rejected), total((group) => group.stored), open].map(withSeparators);
   const table = alignedTable({ columns: COLUMNS, rows: [...rows, ['total', '', '', ...sums]] }, IS_NUMBER);
-  if (first.length === 0)
-    return `${table}\n${open === 0 ? 'All of them were repaired.' : 'None of the open ones is stored.'}\n`;
+  if (open === 0) return `${table}\nAll of them were repaired.\n`;
+  if (first.length === 0) return table;
   const lines = first.map(
     ({ path, line, reason, record }) => `  ${printable(path)}:${line} ${reason}: ${printable(excerpt(record))}\n`,
   );
