@@ -245,8 +245,10 @@ describe('GET /openapi.json and GET /docs', () => {
     };
     expect(document.openapi).toBe('3.1.0');
     expect(Object.keys(document.paths).sort()).toEqual([...paths, '/health', '/readyz', '/imports'].sort());
-    expect(Object.keys(document.paths['/analytics/top-merchant']!.get.responses)).toEqual(['200', '304', '404', '503']);
-    expect(Object.keys(document.paths['/analytics/kyc-funnel']!.get.responses)).toEqual(['200', '304', '503']);
+    const statuses = (path: string) => Object.keys(document.paths[path]!.get.responses);
+    expect(statuses('/analytics/top-merchant')).toEqual(['200', '304', '401', '404', '429', '503']);
+    expect(statuses('/analytics/kyc-funnel')).toEqual(['200', '304', '401', '429', '503']);
+    expect(statuses('/imports')).toEqual(['200', '400', '401', '429']);
   });
 
   it.each([
