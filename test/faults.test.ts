@@ -102,23 +102,30 @@ const STAGES = {
 } as const;
 
 describe.each(['file by file', 'bulk'] as const)('an import %s', (path) => {
-  it('killed with -9 at any stage leaves nothing behind, and the next run equals one clean run', async () => {
-    const folder = await writeFiles(path);
-    const database = await createDatabase();
-    const site = { DATABASE_URL: database.url };
-    for (const stage of STAGES[path]) {
-      const { isHeld, release } = await holdAt(database, stage);
-      const importing = start('moniepoint', ['import', folder], site, folder);
-      await expect.poll(isHeld, { timeout: 20_000, interval: 5 }).toBe(true);
-      importing.child.kill('SIGKILL');
-      await importing.exit;
-      await release();
-      await expectNothingLeft(database);
-      expect(await query(database, 'SELECT FROM event'), stage).toEqual([]);
-    }
-    expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
-    expect(await answersOf(site)).toEqual(await answersOfCleanRun(folder));
-  });
+  const asked = path === 'bulk' ? (['SIGTERM', 143] as const) : (['SIGINT', 130] as const);
+  it.each([
+    ['killed with -9', 'SIGKILL', null],
+    ['stopped by a signal', ...asked],
+  ] as const)(
+    '%s at any stage leaves nothing behind, and the next run equals one clean run',
+    async (_, signal, code) => {
+      const folder = await writeFiles(path);
+      const database = await createDatabase();
+      const site = { DATABASE_URL: database.url };
+      for (const stage of STAGES[path]) {
+        const { isHeld, release } = await holdAt(database, stage);
+        const importing = start('moniepoint', ['import', folder], site, folder);
+        await expect.poll(isHeld, { timeout: 20_000, interval: 5 }).toBe(true);
+        importing.child.kill(signal);
+        expect(await importing.exit, stage).toBe(code);
+        await release();
+        await expectNothingLeft(database);
+        expect(await query(database, 'SELECT FROM event'), stage).toEqual([]);
+      }
+      expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
+      expect(await answersOf(site)).toEqual(await answersOfCleanRun(folder));
+    },
+  );
 
   it('whose session the server ends at any stage does the work again, and equals one clean run', async () => {
     const folder = await writeFiles(path);
@@ -136,25 +143,6 @@ describe.each(['file by file', 'bulk'] as const)('an import %s', (path) => {
       expect(await answersOf(site), stage).toEqual(expected);
       await expectNothingLeft(database);
     }
-  });
-
-  it('stopped by a signal at any stage leaves nothing behind', async () => {
-    const [signal, code] = path === 'bulk' ? (['SIGTERM', 143] as const) : (['SIGINT', 130] as const);
-    const folder = await writeFiles(path);
-    const database = await createDatabase();
-    const site = { DATABASE_URL: database.url };
-    for (const stage of STAGES[path]) {
-      const { isHeld, release } = await holdAt(database, stage);
-      const importing = start('moniepoint', ['import', folder], site, folder);
-      await expect.poll(isHeld, { timeout: 20_000, interval: 5 }).toBe(true);
-      importing.child.kill(signal);
-      expect(await importing.exit, stage).toBe(code);
-      await release();
-      await expectNothingLeft(database);
-      expect(await query(database, 'SELECT FROM event'), stage).toEqual([]);
-    }
-    expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
-    expect(await answersOf(site)).toEqual(await answersOfCleanRun(folder));
   });
 });
 

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { REQUIRED_COLUMNS } from './activity.ts';
 import { eventTimestamp } from './db/schema.ts';
 import { refuseUnknownFile } from './reject-list.ts';
 
@@ -17,17 +18,7 @@ export type Conflict = {
   }[];
 };
 
-const COLUMNS = [
-  'merchant_id',
-  'event_timestamp',
-  'product',
-  'event_type',
-  'amount',
-  'status',
-  'channel',
-  'region',
-  'merchant_tier',
-];
+const COLUMNS = REQUIRED_COLUMNS.filter((column) => column !== 'event_id');
 
 /** The columns of a file from the keys of a row. */
 const readable = (row: string) => `
