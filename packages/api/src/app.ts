@@ -219,7 +219,7 @@ export function createApp(options: AppOptions): App {
       const head = (isKnown ? found.rawNotModifiedHeaders : found.rawHeaders).slice();
       for (const name in own) head.push(name, own[name as keyof typeof own]);
       response.writeHead(status, head);
-      // As text, which Node sends together with the head by one call; bytes would be a second piece, and cost a quarter.
+      // As text, which Node joins to the head; bytes would be a second piece.
       response.end(isKnown || method === 'HEAD' ? undefined : found.body);
       finish(requestId, method, url, status, us);
       return true;

@@ -103,7 +103,7 @@ function readableLine(line: string): string {
   return `${at} ${label.padEnd(5)} ${printable(`${msg}${facts.join('')}`)}\n`;
 }
 
-/** As pino's own, but written once a millisecond: at full load it is asked for twenty times as often. */
+/** As pino's own, but written once a millisecond: at full load many requests fall into one. */
 function isoTime(): () => string {
   let last = 0;
   let text = '';

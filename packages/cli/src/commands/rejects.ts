@@ -12,9 +12,8 @@ export function rejectsCommand(io: Io): Command {
   addOptions(command, ['file', 'reason', 'run', 'limit', 'csv', 'json', ...DATABASE_OPTIONS]);
   return command.action(async (flags) => {
     const config = configOf(io, flags);
-    const { file, reason, run, limit } = config;
     await inSession(config, 'rejects', async (session) => {
-      const { groups, rejects } = await readRejects(session, { file, reason, run });
+      const { groups, rejects } = await readRejects(session, config);
       if (config.csv) {
         io.out(`${await headerOfRejects(session)}\n`);
         // The lines as they were, so that they can be corrected and imported: nothing is escaped or guarded.
@@ -32,7 +31,7 @@ export function rejectsCommand(io: Io): Command {
       }
       const first: OpenReject[] = [];
       for await (const one of rejects()) {
-        if (first.length === limit) break;
+        if (first.length === config.limit) break;
         first.push(one);
       }
       io.out(config.json ? `${rejectsJson(groups, first)}\n` : renderRejects(groups, first));

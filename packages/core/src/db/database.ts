@@ -128,8 +128,7 @@ async function connect(url: string, place: string, role: string): Promise<pg.Cli
     // session gets an error from its query as well.
     opened.on('error', () => broken.add(opened));
     await opened.connect();
-    await opened.query(SESSION_SETTINGS);
-    await opened.query(LIMITS);
+    await opened.query(`${SESSION_SETTINGS}; ${LIMITS}`);
     // A server on a system that cannot watch its clients refuses this: then a killed import holds its lock for longer.
     await opened.query("SET client_connection_check_interval = '250ms'").catch((error: unknown) => {
       if (errorCode(error) !== '22023') throw error; // invalid_parameter_value

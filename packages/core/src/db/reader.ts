@@ -46,7 +46,7 @@ export async function createReader(client: pg.Client): Promise<boolean> {
   return hasReader(client);
 }
 
-/** Whether this session's user can read with the reader's rights alone. */
+/** Whether the user of this connection can read with the reader's rights alone. */
 export async function hasReader(client: pg.Client): Promise<boolean> {
   const { rows } = await client.query<{ can_read: boolean | null }>(
     `SELECT ${MAY_BECOME}

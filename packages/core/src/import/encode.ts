@@ -122,10 +122,10 @@ export function monthText(month: number): string {
 const CANDIDATE_BYTES = ROW_BYTES + LENGTH_BYTES + LINE_BYTES;
 
 /** Rows that may be stored already, with their lines: a growing buffer on its way to the candidate table. */
-export type Candidates = { bytes: Buffer; length: number; count: number };
+export type Candidates = { bytes: Buffer; length: number };
 
 export function createCandidates(): Candidates {
-  return { bytes: Buffer.alloc(CANDIDATE_BYTES * 1024), length: 0, count: 0 };
+  return { bytes: Buffer.alloc(CANDIDATE_BYTES * 1024), length: 0 };
 }
 
 /** Copies the row at `from`, and its line. */
@@ -141,7 +141,6 @@ export function addCandidate(candidates: Candidates, rows: Buffer, from: number,
   bytes.writeInt32BE(LINE_BYTES, length + ROW_BYTES);
   bytes.writeBigInt64BE(BigInt(line), length + ROW_BYTES + LENGTH_BYTES);
   candidates.length += CANDIDATE_BYTES;
-  candidates.count += 1;
 }
 
 /** Takes them all; the buffer belongs to the caller then. */

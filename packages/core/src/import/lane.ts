@@ -43,7 +43,7 @@ const MAX_BLOCK_BYTES = 1024 * 1024;
 
 /**
  * How many different texts there may be, which all have to be kept in memory: a file with more of them has something else
- * in its columns. At this size they take about 1.5 GB.
+ * in its columns. Two million merchants take about 1 GB.
  */
 export const MAX_TEXTS: Texts<number> = { merchants: 3_000_000, kinds: 100_000, contexts: 100_000 };
 
