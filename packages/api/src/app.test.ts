@@ -9,11 +9,13 @@ import { type AppOptions, createApp } from './app.ts';
 const SNAPSHOT: Snapshot = {
   dataVersion: 7,
   asOf: '2024-02-01T03:04:05.678Z',
+  monthVersions: { '2024-01': 7 },
   answers: {
     topMerchant: { merchantId: 'MRC-001234', totalVolume: '199999999999999999.80' },
     monthlyActiveMerchants: [{ month: '2024-01', merchants: 8234 }],
     productAdoption: [{ product: 'POS', merchants: 15_234 }],
     kycFunnel: { documentsSubmitted: 3, verificationsCompleted: 2, tierUpgrades: 1 },
+    kycFunnelNested: { documentsSubmitted: 3, verificationsCompleted: 1, tierUpgrades: 0 },
     failureRates: [{ product: 'BILLS', failureRate: '5.0' }],
   },
 };
@@ -25,6 +27,7 @@ const EMPTY: Snapshot = {
     monthlyActiveMerchants: [],
     productAdoption: [],
     kycFunnel: { documentsSubmitted: 0, verificationsCompleted: 0, tierUpgrades: 0 },
+    kycFunnelNested: { documentsSubmitted: 0, verificationsCompleted: 0, tierUpgrades: 0 },
     failureRates: [],
   },
 };

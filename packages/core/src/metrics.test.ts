@@ -7,6 +7,7 @@ const NOTHING: Answers = {
   monthlyActiveMerchants: [],
   productAdoption: [],
   kycFunnel: { documentsSubmitted: 0, verificationsCompleted: 0, tierUpgrades: 0 },
+  kycFunnelNested: { documentsSubmitted: 0, verificationsCompleted: 0, tierUpgrades: 0 },
   failureRates: [],
 };
 

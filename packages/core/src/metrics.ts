@@ -8,25 +8,33 @@ export type Naira = string;
  * Definitions: CONTRACT.md section 3.
  */
 export type Answers = {
-  readonly topMerchant: { readonly merchantId: string; readonly totalVolume: Naira } | null;
+  readonly topMerchant: Leader | null;
   /** Ascending by month, `YYYY-MM` in UTC. */
   readonly monthlyActiveMerchants: readonly { readonly month: string; readonly merchants: number }[];
   /** By merchants descending, then product. */
   readonly productAdoption: readonly { readonly product: string; readonly merchants: number }[];
-  readonly kycFunnel: {
-    readonly documentsSubmitted: number;
-    readonly verificationsCompleted: number;
-    readonly tierUpgrades: number;
-  };
+  readonly kycFunnel: Funnel;
+  /** Counts a merchant in a stage only where it reached the earlier ones too. */
+  readonly kycFunnelNested: Funnel;
   /** By unrounded rate descending, then product. The rate is a percentage with one decimal, such as `5.2`. */
   readonly failureRates: readonly { readonly product: string; readonly failureRate: string }[];
+};
+
+/** A merchant and the sum of its successful amounts. */
+export type Leader = { readonly merchantId: string; readonly totalVolume: Naira };
+
+/** Merchants with a successful KYC event of each stage. */
+export type Funnel = {
+  readonly documentsSubmitted: number;
+  readonly verificationsCompleted: number;
+  readonly tierUpgrades: number;
 };
 
 /** A result for people: column names and cells, numbers unformatted. */
 export type Table = { readonly columns: readonly string[]; readonly rows: readonly (readonly string[])[] };
 
 /** One metric: what it means, how it is written, and what it says when nothing matches. */
-export type Metric = {
+export type Metric<Source = Answers> = {
   readonly name: string;
   readonly title: string;
   readonly definition: string;
@@ -35,9 +43,18 @@ export type Metric = {
   /** Answer to a request when nothing matches; null where zeros are the answer (CONTRACT.md section 6). */
   readonly noData: string | null;
   /** The HTTP body, exact to the byte; null when nothing matches. */
-  readonly toJson: (answers: Answers) => string | null;
-  readonly toTable: (answers: Answers) => Table;
+  readonly toJson: (source: Source) => string | null;
+  readonly toTable: (source: Source) => Table;
 };
+
+const leaderJson = ({ merchantId, totalVolume }: Leader) =>
+  // Written by hand: JSON.stringify would turn the sum into a float.
+  `{"merchant_id":${JSON.stringify(merchantId)},"total_volume":${totalVolume}}`;
+const leaderSchema = z.object({ merchant_id: z.string(), total_volume: z.number() });
+const leaderTable = (leaders: readonly Leader[]): Table => ({
+  columns: ['merchant_id', 'total_volume'],
+  rows: leaders.map(({ merchantId, totalVolume }) => [merchantId, totalVolume]),
+});
 
 /** The registry: routes, reports, documentation and tests are loops over it. */
 export const METRICS: readonly Metric[] = [
@@ -46,17 +63,11 @@ export const METRICS: readonly Metric[] = [
     title: 'Top merchant',
     definition:
       'The merchant with the largest sum of successful amounts over all products; on a tie the smallest merchant_id.',
-    schema: z.object({ merchant_id: z.string(), total_volume: z.number() }),
+    schema: leaderSchema,
     example: { merchant_id: 'MRC-001234', total_volume: 98765432.15 },
     noData: 'No successful transactions found.',
-    toJson: ({ topMerchant }) =>
-      // Written by hand: JSON.stringify would turn the sum into a float.
-      topMerchant &&
-      `{"merchant_id":${JSON.stringify(topMerchant.merchantId)},"total_volume":${topMerchant.totalVolume}}`,
-    toTable: ({ topMerchant }) => ({
-      columns: ['merchant_id', 'total_volume'],
-      rows: topMerchant === null ? [] : [[topMerchant.merchantId, topMerchant.totalVolume]],
-    }),
+    toJson: ({ topMerchant }) => topMerchant && leaderJson(topMerchant),
+    toTable: ({ topMerchant }) => leaderTable(topMerchant === null ? [] : [topMerchant]),
   },
   {
     name: 'monthly-active-merchants',
@@ -125,6 +136,22 @@ export const METRICS: readonly Metric[] = [
     }),
   },
 ];
+
+/** The first merchants by volume, best first: the same order as top-merchant. Not one of the five, so no report has it. */
+export const LEADERBOARD: Metric<readonly Leader[]> = {
+  name: 'top-merchants',
+  title: 'Top merchants',
+  definition:
+    'Merchants by the sum of their successful amounts over all products, the largest first; on a tie by merchant_id.',
+  schema: z.array(leaderSchema),
+  example: [
+    { merchant_id: 'MRC-001234', total_volume: 98765432.15 },
+    { merchant_id: 'MRC-000042', total_volume: 87654321.05 },
+  ],
+  noData: 'No successful transactions found.',
+  toJson: (leaders) => (leaders.length === 0 ? null : `[${leaders.map(leaderJson).join(',')}]`),
+  toTable: leaderTable,
+};
 
 /** No key here looks like an array index, so the object keeps the order of its entries. */
 function jsonObject(entries: readonly (readonly [string, number])[]): string | null {

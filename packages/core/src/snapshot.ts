@@ -10,6 +10,8 @@ export type Snapshot = {
   /** When these answers were published, ISO 8601 in UTC. */
   readonly asOf: string;
   readonly answers: Answers;
+  /** By month, `YYYY-MM`: the data version in which its successes changed last. */
+  readonly monthVersions: Readonly<Record<string, number>>;
 };
 
 /** NOTIFY channel on which each publication is announced; the payload is the data version. */
@@ -20,7 +22,12 @@ export async function readSnapshot(client: pg.Client): Promise<Snapshot | null> 
   const [row] = await drizzle(client).select().from(snapshot);
   return row === undefined
     ? null
-    : { dataVersion: row.dataVersion, asOf: row.publishedAt.toISOString(), answers: row.answers };
+    : {
+        dataVersion: row.dataVersion,
+        asOf: row.publishedAt.toISOString(),
+        answers: row.answers,
+        monthVersions: row.monthVersions,
+      };
 }
 
 /**

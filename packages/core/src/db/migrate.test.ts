@@ -9,7 +9,7 @@ describe('migrate', () => {
     const clients = await Promise.all(Array.from({ length: 10 }, () => database.connect('test')));
     const applied = await Promise.all(clients.map((client) => migrate(client)));
     await Promise.all(clients.map((client) => client.end()));
-    expect(applied.flat()).toEqual(['0000_foundation', '0001_superseding']);
+    expect(applied.flat()).toEqual(['0000_foundation', '0001_superseding', '0002_monthly_volumes']);
     expect(await query(database, 'SELECT FROM activity')).toEqual([]);
   });
 
@@ -34,10 +34,42 @@ describe('migrate', () => {
                            rejected_by_reason, coerced_by_column, started_at, finished_at, program_version)
        VALUES (1, 'loaded', '/data/activities_20240101.csv', 3, 0, 0, 0, 0, 0, 0, '{}', '{}', now(), now(), 'x')`,
     );
+    await query(
+      database,
+      `INSERT INTO context VALUES (1, 'SUCCESS', '', '', ''), (2, 'FAILED', '', '', '');
+       INSERT INTO event (event_id, event_us, amount_kobo, file_id, merchant_key, kind_key, context_key)
+       SELECT gen_random_uuid(), extract(epoch FROM time) * 1000000, kobo, 1, merchant_key, 1, context_key
+         FROM (VALUES (timestamptz '2024-01-31 23:59:59.999999Z', 5, 1, 1), ('2024-01-01Z', -2, 1, 1), ('2024-02-01Z', 7, 1, 1),
+                      ('2024-01-05Z', 9, 1, 2), ('2024-01-05Z', 1, 2, 1)) AS e (time, kobo, merchant_key, context_key);
+       INSERT INTO merchant_month VALUES (1, '2024-01-01', 2), (1, '2024-02-01', 1), (2, '2024-01-01', 1), (3, '2023-12-01', 0);
+       INSERT INTO merchant_total SELECT n, 0, 1, 0, 0, 0, 0, 0, 0, 1, d, v, t
+         FROM (VALUES (1, 1, 0, 1), (2, 2, 1, 0), (3, 0, 0, 1), (4, 1, 1, 1)) AS m (n, d, v, t);
+       INSERT INTO snapshot (data_version, published_at, answers) VALUES (7, now(), '{"failureRates":[]}')`,
+    );
     const client = await database.connect('test');
-    expect(await migrate(client)).toEqual(['0001_superseding']);
+    expect(await migrate(client)).toEqual(['0001_superseding', '0002_monthly_volumes']);
     await client.end();
     expect(await query(database, 'SELECT name FROM ledger')).toEqual([{ name: 'activities_20240101.csv' }]);
+    expect(
+      await query(
+        database,
+        'SELECT month::text, merchant_key, success_kobo FROM merchant_month ORDER BY month, merchant_key',
+      ),
+    ).toEqual([
+      { month: '2023-12-01', merchant_key: 3, success_kobo: '0' },
+      { month: '2024-01-01', merchant_key: 1, success_kobo: '3' },
+      { month: '2024-01-01', merchant_key: 2, success_kobo: '1' },
+      { month: '2024-02-01', merchant_key: 1, success_kobo: '7' },
+    ]);
+    expect(await query(database, 'SELECT month_versions, answers FROM snapshot')).toEqual([
+      {
+        month_versions: { '2023-12': 7, '2024-01': 7, '2024-02': 7 },
+        answers: {
+          failureRates: [],
+          kycFunnelNested: { documentsSubmitted: 3, verificationsCompleted: 2, tierUpgrades: 1 },
+        },
+      },
+    ]);
   });
 
   it('changes nothing in a database that is up to date', async () => {

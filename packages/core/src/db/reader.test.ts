@@ -14,9 +14,9 @@ describe('the role that the API reads with', () => {
     await withSession(database, 'test', async (client) => {
       expect(await hasReader(client)).toBe(true);
       const asReader = (text: string) => inTransaction(client, () => client.query(text), readOnly(true));
-      for (const table of ['snapshot', 'ledger', 'import_run'])
+      for (const table of ['snapshot', 'ledger', 'import_run', 'merchant', 'merchant_month'])
         expect((await asReader(`SELECT FROM ${table}`)).rowCount).toBe(0);
-      for (const table of ['event', 'activity', 'reject', 'coercion', 'duplicate', 'merchant', 'merchant_total'])
+      for (const table of ['event', 'activity', 'reject', 'coercion', 'duplicate', 'kind', 'merchant_total'])
         await expect(asReader(`SELECT FROM ${table}`), table).rejects.toMatchObject(INSUFFICIENT_PRIVILEGE);
       await expect(asReader('DELETE FROM snapshot')).rejects.toMatchObject(READ_ONLY_TRANSACTION);
       const writing = { ...readOnly(true), begin: `BEGIN; SET LOCAL ROLE ${READER_ROLE}` };

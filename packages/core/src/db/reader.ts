@@ -1,11 +1,11 @@
 import type pg from 'pg';
 import { errorCode } from '../errors.ts';
-import { type Boundaries, inTransaction } from './database.ts';
+import { type Boundaries, inTransaction, READ_ONLY_MOMENT } from './database.ts';
 
 /** Owns nothing, cannot log in, and may only read what the API serves. One for all databases of a server. */
 export const READER_ROLE = 'moniepoint_reader';
 
-const READABLE = 'snapshot, ledger, import_run';
+const READABLE = ['snapshot', 'ledger', 'import_run', 'merchant', 'merchant_month'];
 /** Since PostgreSQL 16 a member may be one that must not set the role, as whoever made it is at first. */
 const MAY_BECOME = `
   CASE WHEN current_setting('server_version_num')::int < 160000 THEN pg_has_role(oid, 'MEMBER')
@@ -34,7 +34,7 @@ export async function createReader(client: pg.Client): Promise<boolean> {
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
         END $$`);
       await client.query(`GRANT USAGE ON SCHEMA public TO ${READER_ROLE}`);
-      await client.query(`GRANT SELECT ON ${READABLE} TO ${READER_ROLE}`);
+      await client.query(`GRANT SELECT ON ${READABLE.join(', ')} TO ${READER_ROLE}`);
       const { rows } = await client.query<{ may_become: boolean }>(
         `SELECT ${MAY_BECOME} AS may_become FROM pg_roles WHERE rolname = '${READER_ROLE}'`,
       );
@@ -52,8 +52,7 @@ export async function hasReader(client: pg.Client): Promise<boolean> {
     `SELECT ${MAY_BECOME}
             AND NOT rolsuper
             AND has_schema_privilege(oid, 'public', 'USAGE')
-            AND has_table_privilege(oid, to_regclass('public.snapshot'), 'SELECT')
-            AND has_table_privilege(oid, to_regclass('public.ledger'), 'SELECT') AS can_read
+            AND ${READABLE.map((table) => `has_table_privilege(oid, to_regclass('public.${table}'), 'SELECT')`).join(' AND ')} AS can_read
        FROM pg_roles
       WHERE rolname = '${READER_ROLE}'`,
   );
@@ -61,11 +60,10 @@ export async function hasReader(client: pg.Client): Promise<boolean> {
 }
 
 /**
- * A transaction that can only read, with the reader's rights where there are any. The role is set for the transaction, so
+ * A transaction that sees one moment and can only read, with the reader's rights where there are any. The role is set for the transaction, so
  * that a pooler does not hand it on to somebody else.
  */
 export const readOnly = (isReader: boolean): Boundaries => ({
-  begin: isReader ? `BEGIN READ ONLY; SET LOCAL ROLE ${READER_ROLE}` : 'BEGIN READ ONLY',
-  keep: 'COMMIT',
-  undo: 'ROLLBACK',
+  ...READ_ONLY_MOMENT,
+  begin: isReader ? `${READ_ONLY_MOMENT.begin}; SET LOCAL ROLE ${READER_ROLE}` : READ_ONLY_MOMENT.begin,
 });

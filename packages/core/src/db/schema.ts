@@ -214,6 +214,7 @@ export const merchantMonth = pgTable(
     merchantKey: integer('merchant_key').notNull(),
     month: date('month', { mode: 'string' }).notNull(),
     successCount: count('success_count'),
+    successKobo: numeric('success_kobo').notNull(),
   },
   // By month first: what a day adds lies together.
   (t) => [primaryKey({ name: 'merchant_month_pkey', columns: [t.month, t.merchantKey] })],
@@ -260,6 +261,8 @@ export const snapshot = pgTable(
     publishedAt: moment('published_at').notNull(),
     /** json rather than jsonb: the order of the answers is part of them. */
     answers: json('answers').$type<Answers>().notNull(),
+    /** By month, `YYYY-MM`: the data version in which its successes changed last. Who keeps a month need not read it again. */
+    monthVersions: jsonb('month_versions').$type<Readonly<Record<string, number>>>().notNull(),
   },
   (t) => [
     primaryKey({ name: 'snapshot_pkey', columns: [t.isOnlyRow] }),

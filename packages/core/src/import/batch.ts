@@ -88,8 +88,7 @@ export async function importBatch(
       );
     }
     if (isKept && loaded.length > 0) {
-      await updateRollups(client, bulk === null ? null : tally, attempts[0]?.fileId as number);
-      await publish(client);
+      await publish(client, await updateRollups(client, bulk === null ? null : tally, attempts[0]?.fileId as number));
     }
     await clearSettlingTables(client);
     refuseAborted(signal);
@@ -106,15 +105,13 @@ export async function importBatch(
  *
  * @param tally what went in by the bulk path, counted in memory unless that was given up
  * @param firstFileId of the batch
+ * @returns the months, `YYYY-MM`, whose successes changed; some twice
  */
-async function updateRollups(client: pg.Client, tally: Tally | null, firstFileId: number): Promise<void> {
-  if (tally?.isGivenUp) {
-    await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS added`);
-  } else {
-    if (tally !== null) await addTally(client, tally);
-    await addToRollups(client, 'newcomer');
-  }
-  await takeFromRollups(client, 'leaver');
+async function updateRollups(client: pg.Client, tally: Tally | null, firstFileId: number): Promise<string[]> {
+  const entered = tally?.isGivenUp
+    ? await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS added`)
+    : [...(tally === null ? [] : await addTally(client, tally)), ...(await addToRollups(client, 'newcomer'))];
+  return [...entered, ...(await takeFromRollups(client, 'leaver'))];
 }
 
 /** Takes out versions whose files are gone, in one transaction; what they had kept from being stored comes back. */
@@ -124,8 +121,7 @@ export async function pruneVersions(run: Omit<Run, 'lanes'>, fileIds: readonly n
     await takeOutFiles(client, fileIds);
     await retire(client, fileIds, 'pruned');
     await recount(client, await settle(client, []));
-    await updateRollups(client, null, 0);
-    await publish(client);
+    await publish(client, await updateRollups(client, null, 0));
     await clearSettlingTables(client);
     refuseAborted(run.signal);
   };

@@ -102,6 +102,21 @@ it('kyc-funnel: distinct merchants with product KYC and SUCCESS per stage, each 
   expect(kycFunnel).toEqual({ documentsSubmitted: 0, verificationsCompleted: 1, tierUpgrades: 2 });
 });
 
+it('nested, a merchant counts in a stage only where it reached the earlier ones, in whatever order', async () => {
+  const stages = ['DOCUMENT_SUBMITTED', 'VERIFICATION_COMPLETED', 'TIER_UPGRADE'];
+  const reached = (merchant_id: string, ...which: number[]) =>
+    which.map((stage) => ({ merchant_id, product: 'KYC', event_type: stages[stage] as string }));
+  const { kycFunnel, kycFunnelNested } = await answersOf([
+    ...reached('all', 2, 0, 1),
+    ...reached('two', 0, 1),
+    ...reached('gap', 0, 2),
+    ...reached('late', 1, 2),
+    ...reached('one', 0),
+  ]);
+  expect(kycFunnel).toEqual({ documentsSubmitted: 4, verificationsCompleted: 3, tierUpgrades: 3 });
+  expect(kycFunnelNested).toEqual({ documentsSubmitted: 4, verificationsCompleted: 2, tierUpgrades: 1 });
+});
+
 it('failure-rates: FAILED / (SUCCESS + FAILED), half up; by unrounded rate descending, then product; only-PENDING left out', async () => {
   const times = (count: number, fields: Partial<typeof VALID_FIELDS>) => Array.from({ length: count }, () => fields);
   const { failureRates } = await answersOf([

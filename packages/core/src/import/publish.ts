@@ -1,24 +1,30 @@
 import type pg from 'pg';
 import { PRODUCTS } from '../activity.ts';
 import { type Answers, failureRates, formatNaira } from '../metrics.ts';
-import { SNAPSHOT_CHANNEL } from '../snapshot.ts';
+import { readSnapshot, SNAPSHOT_CHANNEL } from '../snapshot.ts';
 import { PRODUCT_COLUMNS, STAGE_COLUMNS } from './rollup.ts';
 
 /**
  * Computes the five answers from the rollups and publishes them under the next data version. Run it in the transaction
  * that changed the data: NOTIFY goes out with the commit.
+ *
+ * @param changedMonths months, `YYYY-MM`, whose successes changed since the last publication
  */
-export async function publish(client: pg.Client): Promise<void> {
+export async function publish(client: pg.Client, changedMonths: readonly string[]): Promise<void> {
   const answers = await computeAnswers(client);
-  const { rows } = await client.query<{ data_version: string }>(
-    `INSERT INTO snapshot AS s (data_version, published_at, answers)
-     VALUES (1, clock_timestamp(), $1)
+  const before = await readSnapshot(client);
+  const dataVersion = (before?.dataVersion ?? 0) + 1;
+  const monthVersions = { ...before?.monthVersions };
+  for (const month of changedMonths) monthVersions[month] = dataVersion;
+  await client.query(
+    `INSERT INTO snapshot (data_version, published_at, answers, month_versions)
+     VALUES ($1, clock_timestamp(), $2, $3)
          ON CONFLICT (is_only_row)
-         DO UPDATE SET data_version = s.data_version + 1, published_at = excluded.published_at, answers = excluded.answers
-     RETURNING data_version`,
-    [JSON.stringify(answers)],
+         DO UPDATE SET data_version = excluded.data_version, published_at = excluded.published_at,
+                       answers = excluded.answers, month_versions = excluded.month_versions`,
+    [dataVersion, JSON.stringify(answers), JSON.stringify(monthVersions)],
   );
-  await client.query('SELECT pg_notify($1, $2)', [SNAPSHOT_CHANNEL, rows[0]?.data_version]);
+  await client.query('SELECT pg_notify($1, $2)', [SNAPSHOT_CHANNEL, String(dataVersion)]);
 }
 
 /** Definitions: CONTRACT.md section 3. Text is compared by code point, so that a tie ends alike on every server. */
@@ -37,10 +43,16 @@ async function computeAnswers(client: pg.Client): Promise<Answers> {
       ORDER BY 1`,
   );
   const { rows: totals } = await client.query<Record<string, string>>(
-    `SELECT ${[...PRODUCT_COLUMNS, ...STAGE_COLUMNS].map((column) => `count(*) FILTER (WHERE ${column} > 0) AS ${column}`).join(', ')}
+    `SELECT ${[...PRODUCT_COLUMNS, ...STAGE_COLUMNS].map((column) => `count(*) FILTER (WHERE ${column} > 0) AS ${column}`).join(', ')},
+            ${STAGE_COLUMNS.map((column, stage) => `count(*) FILTER (WHERE least(${STAGE_COLUMNS.slice(0, stage + 1).join(', ')}) > 0) AS nested_${column}`).join(', ')}
        FROM merchant_total`,
   );
   const merchantsWith = (column: string) => Number(totals[0]?.[column]);
+  const funnel = (prefix: string) => ({
+    documentsSubmitted: merchantsWith(`${prefix}documents_submitted`),
+    verificationsCompleted: merchantsWith(`${prefix}verifications_completed`),
+    tierUpgrades: merchantsWith(`${prefix}tier_upgrades`),
+  });
   const statuses = await client.query<{ product: string; succeeded: string; failed: string }>(
     `SELECT product,
             coalesce(sum(event_count) FILTER (WHERE status = 'SUCCESS'), 0) AS succeeded,
@@ -60,11 +72,8 @@ async function computeAnswers(client: pg.Client): Promise<Answers> {
     }))
       .filter(({ merchants }) => merchants > 0)
       .sort((a, b) => b.merchants - a.merchants || (a.product < b.product ? -1 : 1)),
-    kycFunnel: {
-      documentsSubmitted: merchantsWith('documents_submitted'),
-      verificationsCompleted: merchantsWith('verifications_completed'),
-      tierUpgrades: merchantsWith('tier_upgrades'),
-    },
+    kycFunnel: funnel(''),
+    kycFunnelNested: funnel('nested_'),
     failureRates: failureRates(
       statuses.rows.map(({ product, succeeded, failed }) => ({
         product,

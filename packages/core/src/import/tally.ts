@@ -3,10 +3,7 @@ import type { Dictionaries } from './codes.ts';
 import { OFFSETS, ROW_BYTES, type Rows } from './encode.ts';
 import { splitContext, splitKind } from './lane.ts';
 
-/**
- * The rollups of a batch, counted in memory while its rows pass by. Exact: counts are integers, and a sum of kobo is kept
- * as two doubles, of the upper and the lower 32 bits, each far below 2^53.
- */
+/** The rollups of a batch, counted in memory while its rows pass by. Exact: no double holds 2^53 kobo or more. */
 export type Tally = {
   /** By kind key: the product's position in PRODUCTS, and the KYC stage's in KYC_STAGES or -1. */
   products: Int8Array;
@@ -15,14 +12,19 @@ export type Tally = {
   statuses: Int8Array;
   /** By merchant key: COUNTERS of each. */
   totals: Int32Array;
-  /** By merchant key: the upper and the lower half of the sum of successful amounts. */
-  sums: Float64Array;
   /** Events by product and status. */
   readonly outcomes: Float64Array;
-  /** By month, and then by merchant key: successes. */
-  readonly months: Map<number, Int32Array>;
+  readonly months: Map<number, MonthTally>;
   /** Set where it can't be trusted, or grew too large: then the database has to count. */
   isGivenUp: boolean;
+};
+
+/** The successes of one month, by merchant key. */
+type MonthTally = {
+  counts: Int32Array;
+  /** Sums of their amounts in kobo, each below LARGE; what it grew beyond that is added to `large` and begins anew. */
+  sums: Float64Array;
+  readonly large: Map<number, bigint>;
 };
 
 /** Successes, then events of each product, then successful KYC events of each stage. */
@@ -31,8 +33,9 @@ const FIRST_PRODUCT = 1;
 const FIRST_STAGE = 1 + PRODUCTS.length;
 const SUCCESS = STATUSES.indexOf('SUCCESS');
 const MAX_BYTES = 64 * 1024 * 1024;
-const TWO_52 = 2 ** 52;
-const TWO_20 = 2 ** 20;
+const TWO_32 = 2 ** 32;
+/** A sum and an amount whose total stays below this are exact as doubles, and so is the total. */
+const LARGE = 2 ** 52;
 
 /** @param dictionaries say what the keys mean that are known by now */
 export function createTally({ kinds, contexts }: Dictionaries): Tally {
@@ -41,7 +44,6 @@ export function createTally({ kinds, contexts }: Dictionaries): Tally {
     stages: new Int8Array(256),
     statuses: new Int8Array(1024),
     totals: new Int32Array(1024 * COUNTERS),
-    sums: new Float64Array(1024 * 2),
     outcomes: new Float64Array(PRODUCTS.length * STATUSES.length),
     months: new Map(),
     isGivenUp: false,
@@ -78,15 +80,15 @@ function larger(array: Int8Array, index: number): Int8Array {
 export function countRows(tally: Tally, { months, count }: Rows, view: DataView, isNew: Uint8Array): void {
   const { products, stages, statuses, outcomes } = tally;
   let lastMonth = -1;
-  let successes: Int32Array = new Int32Array(0);
+  let month = NO_MONTH;
   for (let row = 0, at = 0; row < count; row += 1, at += ROW_BYTES) {
     if (isNew[row] === 0) continue;
     const merchantKey = view.getInt32(at + OFFSETS.merchantKey);
     const kindKey = view.getInt32(at + OFFSETS.kindKey);
     const product = products[kindKey] as number;
     const status = statuses[view.getInt32(at + OFFSETS.contextKey)] as number;
-    if (2 * merchantKey >= tally.sums.length) growTotals(tally, merchantKey);
-    const { totals, sums } = tally;
+    if ((merchantKey + 1) * COUNTERS > tally.totals.length) growTotals(tally, merchantKey);
+    const { totals } = tally;
     const first = merchantKey * COUNTERS;
     (totals[first + FIRST_PRODUCT + product] as number) += 1;
     (outcomes[product * STATUSES.length + status] as number) += 1;
@@ -95,45 +97,48 @@ export function countRows(tally: Tally, { months, count }: Rows, view: DataView,
     (totals[first] as number) += 1;
     const stage = stages[kindKey] as number;
     if (stage !== -1) (totals[first + FIRST_STAGE + stage] as number) += 1;
-    if (months[row] !== lastMonth || merchantKey >= successes.length) {
+    if (months[row] !== lastMonth || merchantKey >= month.counts.length) {
       lastMonth = months[row] as number;
-      successes = successesOf(tally, lastMonth, merchantKey);
+      month = monthWithRoom(tally, lastMonth, merchantKey);
     }
-    (successes[merchantKey] as number) += 1;
-    (sums[2 * merchantKey] as number) += view.getInt32(at + OFFSETS.amountKobo);
-    const low = (sums[2 * merchantKey + 1] as number) + view.getUint32(at + OFFSETS.amountKobo + 4);
-    if (low < TWO_52) {
-      sums[2 * merchantKey + 1] = low;
-    } else {
-      sums[2 * merchantKey + 1] = low - TWO_52;
-      (sums[2 * merchantKey] as number) += TWO_20;
-    }
+    (month.counts[merchantKey] as number) += 1;
+    const amount = view.getInt32(at + OFFSETS.amountKobo) * TWO_32 + view.getUint32(at + OFFSETS.amountKobo + 4);
+    const sum = (month.sums[merchantKey] as number) + amount;
+    if (sum > -LARGE && sum < LARGE) month.sums[merchantKey] = sum;
+    else addLarge(month, merchantKey, view.getBigInt64(at + OFFSETS.amountKobo));
   }
   giveUpWhenLarge(tally);
 }
 
-/** Successes of the month, with room for the merchant. */
-function successesOf({ months, sums }: Tally, month: number, merchantKey: number): Int32Array {
-  const known = months.get(month);
-  if (known !== undefined && merchantKey < known.length) return known;
-  const grown = new Int32Array(sums.length / 2);
-  if (known !== undefined) grown.set(known);
+const NO_MONTH: MonthTally = { counts: new Int32Array(0), sums: new Float64Array(0), large: new Map() };
+
+function addLarge({ sums, large }: MonthTally, merchantKey: number, kobo: bigint): void {
+  large.set(merchantKey, (large.get(merchantKey) ?? 0n) + BigInt(sums[merchantKey] as number) + kobo);
+  sums[merchantKey] = 0;
+}
+
+function monthWithRoom({ months, totals }: Tally, month: number, merchantKey: number): MonthTally {
+  const known = months.get(month) ?? { ...NO_MONTH, large: new Map() };
+  if (merchantKey < known.counts.length) return known;
+  const room = totals.length / COUNTERS;
+  const counts = new Int32Array(room);
+  counts.set(known.counts);
+  const sums = new Float64Array(room);
+  sums.set(known.sums);
+  const grown = Object.assign(known, { counts, sums });
   months.set(month, grown);
   return grown;
 }
 
 function growTotals(tally: Tally, merchantKey: number): void {
-  const size = 2 * (merchantKey + 1);
-  const totals = new Int32Array(size * COUNTERS);
+  const totals = new Int32Array(2 * (merchantKey + 1) * COUNTERS);
   totals.set(tally.totals);
-  const sums = new Float64Array(size * 2);
-  sums.set(tally.sums);
-  Object.assign(tally, { totals, sums });
+  tally.totals = totals;
 }
 
 function giveUpWhenLarge(tally: Tally): void {
-  let bytes = tally.totals.byteLength + tally.sums.byteLength;
-  for (const counts of tally.months.values()) bytes += counts.byteLength;
+  let bytes = tally.totals.byteLength;
+  for (const { counts, sums } of tally.months.values()) bytes += counts.byteLength + sums.byteLength;
   if (bytes > MAX_BYTES) giveUp(tally);
 }
 
@@ -142,7 +147,6 @@ export function giveUp(tally: Tally): void {
   tally.isGivenUp = true;
   tally.months.clear();
   tally.totals = new Int32Array(0);
-  tally.sums = new Float64Array(0);
 }
 
 /** Merchants with events, the sum of the successful amounts of each in kobo, and each of the counters as a column. */
@@ -153,7 +157,7 @@ export type Totals = {
 };
 
 /** In parts, because as lists and as text the totals take many times the memory of the tally. */
-export function* totalsOf({ totals, sums }: Tally): Generator<Totals> {
+export function* totalsOf({ totals, months }: Tally): Generator<Totals> {
   const found = totals.length / COUNTERS;
   let merchants: number[] = [];
   for (let key = 0; key < found; key += 1) {
@@ -163,7 +167,7 @@ export function* totalsOf({ totals, sums }: Tally): Generator<Totals> {
     merchants = [];
     yield {
       merchants: part,
-      kobo: part.map((one) => (BigInt(sums[2 * one] as number) << 32n) + BigInt(sums[2 * one + 1] as number)),
+      kobo: koboOf(part, [...months.values()]),
       counters: Array.from({ length: COUNTERS }, (_, counter) =>
         part.map((one) => totals[one * COUNTERS + counter] as number),
       ),
@@ -172,6 +176,24 @@ export function* totalsOf({ totals, sums }: Tally): Generator<Totals> {
 }
 
 const MERCHANTS_PER_PART = 4096;
+
+/** The sum of each merchant over these months. */
+function koboOf(merchants: readonly number[], months: readonly MonthTally[]): bigint[] {
+  return merchants.map((one) => months.reduce((kobo, month) => kobo + sumOf(month, one), 0n));
+}
+
+const sumOf = ({ sums, large }: MonthTally, merchantKey: number) =>
+  BigInt(sums[merchantKey] ?? 0) + (large.get(merchantKey) ?? 0n);
+
+/** Merchants with successes in a month, how many each, and the sum of their amounts in kobo. */
+export function successesOf(month: MonthTally): { merchants: number[]; counts: number[]; kobo: bigint[] } {
+  const merchants = [...month.counts.keys()].filter((merchant) => (month.counts[merchant] as number) > 0);
+  return {
+    merchants,
+    counts: merchants.map((merchant) => month.counts[merchant] as number),
+    kobo: koboOf(merchants, [month]),
+  };
+}
 
 /** Product, status and number of events, where there are any. */
 export function outcomesOf({ outcomes }: Tally): { products: string[]; statuses: string[]; counts: number[] } {

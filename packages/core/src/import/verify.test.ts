@@ -40,7 +40,7 @@ it.each([
   ['a status count', 'UPDATE product_status SET event_count = event_count + 1', ['rollup product_status']],
   [
     'a rollup row for a merchant without events',
-    'INSERT INTO merchant_month VALUES (99, DATE $$2024-01-01$$, 1)',
+    'INSERT INTO merchant_month VALUES (99, DATE $$2024-01-01$$, 1, 1)',
     ['rollup merchant_month'],
   ],
   [
@@ -48,7 +48,17 @@ it.each([
     `UPDATE snapshot SET answers = replace(answers::text, '"merchants":2', '"merchants":3')::json`,
     ['answer product-adoption'],
   ],
-  ['a missing snapshot', 'DELETE FROM snapshot', ['snapshot']],
+  [
+    'a nested funnel that is none',
+    `UPDATE snapshot SET answers = replace(answers::text, '"kycFunnelNested":{"documentsSubmitted":0', '"kycFunnelNested":{"documentsSubmitted":1')::json`,
+    ['answer kyc-funnel nested'],
+  ],
+  [
+    'a month that readers were not told of',
+    `UPDATE snapshot SET month_versions = '{}'`,
+    ['snapshot knows every month'],
+  ],
+  ['a missing snapshot', 'DELETE FROM snapshot', ['snapshot', 'snapshot knows every month']],
   [
     'a missing event',
     `DELETE FROM event WHERE event_id = '${eventId(3)}'`,

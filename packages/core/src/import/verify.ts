@@ -114,6 +114,11 @@ const LEDGER_CHECKS = {
         OR (l.name COLLATE "C", l.path COLLATE "C") < (s.name COLLATE "C", s.path COLLATE "C")
         OR d.is_conflict <> ((e.event_us, e.amount_kobo, e.merchant_key, e.kind_key, e.context_key)
                              IS DISTINCT FROM (d.event_us, d.amount_kobo, d.merchant_key, d.kind_key, d.context_key))`,
+  'snapshot knows every month': `
+    SELECT to_char(m.month, 'YYYY-MM') AS place, NULL AS found, 'a version' AS expected
+      FROM (SELECT DISTINCT month FROM merchant_month WHERE success_count > 0) m
+      LEFT JOIN snapshot s ON s.month_versions ? to_char(m.month, 'YYYY-MM')
+     WHERE s.data_version IS NULL`,
   'event keys have their texts': `
     SELECT 'events without merchant, kind or context' AS place, count(*)::text AS found, NULL AS expected
       FROM event e
@@ -147,6 +152,16 @@ const DEFINITIONS = `
               'tierUpgrades', count(DISTINCT merchant_id) FILTER (WHERE event_type = 'TIER_UPGRADE'))
        FROM activity
       WHERE product = 'KYC' AND status = 'SUCCESS') AS "kycFunnel",
+    (SELECT json_build_object(
+              'documentsSubmitted', count(*) FILTER (WHERE submitted),
+              'verificationsCompleted', count(*) FILTER (WHERE submitted AND completed),
+              'tierUpgrades', count(*) FILTER (WHERE submitted AND completed AND upgraded))
+       FROM (SELECT bool_or(event_type = 'DOCUMENT_SUBMITTED') AS submitted,
+                    bool_or(event_type = 'VERIFICATION_COMPLETED') AS completed,
+                    bool_or(event_type = 'TIER_UPGRADE') AS upgraded
+               FROM activity
+              WHERE product = 'KYC' AND status = 'SUCCESS'
+              GROUP BY merchant_id) t) AS "kycFunnelNested",
     (SELECT coalesce(json_agg(json_build_object('product', product, 'failureRate', rate) ORDER BY exact DESC, product COLLATE "C"), '[]')
        FROM (SELECT product,
                     round(count(*) FILTER (WHERE status = 'FAILED')::numeric(60, 30) / count(*), 30) AS exact,
@@ -168,13 +183,16 @@ async function checkAnswers(client: pg.Client): Promise<Check[]> {
       },
     ];
   }
-  return METRICS.map((metric) => {
-    const found = metric.toJson(snapshot.answers);
-    const wanted = metric.toJson(expected);
+  const compare = (name: string, json: (answers: Answers) => string | null): Check => {
+    const [found, wanted] = [json(snapshot.answers), json(expected)];
     return {
-      name: `answer ${metric.name}`,
+      name: `answer ${name}`,
       differences:
         found === wanted ? [] : [`data version ${snapshot.dataVersion}: stored ${found}, expected ${wanted}`],
     };
-  });
+  };
+  return [
+    ...METRICS.map((metric) => compare(metric.name, metric.toJson)),
+    compare('kyc-funnel nested', ({ kycFunnelNested }) => JSON.stringify(kycFunnelNested)),
+  ];
 }
