@@ -6,7 +6,16 @@ import { exit, stderr } from 'node:process';
 const root = new URL('..', import.meta.url);
 const LICENSES = new Set([
   ...['0BSD', 'Apache-2.0', 'BlueOak-1.0.0', 'BSD-2-Clause', 'BSD-3-Clause', 'CC0-1.0', 'CC-BY-4.0', 'ISC', 'MIT'],
-  ...['MIT OR Apache-2.0', 'Apache-2.0 OR MIT', 'MPL-2.0', 'PostgreSQL', 'Python-2.0', 'Unlicense', 'MIT-0'],
+  ...[
+    'MIT OR Apache-2.0',
+    'Apache-2.0 OR MIT',
+    'MIT OR CC0-1.0',
+    'MPL-2.0',
+    'PostgreSQL',
+    'Python-2.0',
+    'Unlicense',
+    'MIT-0',
+  ],
 ]);
 const faults = [];
 

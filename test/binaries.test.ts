@@ -1,13 +1,24 @@
 /** The two programs as processes: what only a real process shows. */
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from './database.ts';
 import { createFolder, eventId, manyRows, row, writeActivities } from './files.ts';
+import { startNetwork } from './network.ts';
 import { bin, environment, heldImports, holdImports, run, start } from './process.ts';
+
+/** A port on which nothing listens. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
 
 describe('moniepoint and moniepoint-api', () => {
   it('share one embedded server, serve what another process imports within a second, and leave nothing behind', async () => {
@@ -54,7 +65,10 @@ describe('moniepoint and moniepoint-api', () => {
     expect(started).toMatchObject({ code: 0, stderr: 'PostgreSQL runs until: moniepoint db stop\n' });
     expect(await db('url')).toEqual({ code: 0, stdout: started.stdout, stderr: '' });
     const migrated = await run('moniepoint', ['migrate'], { DATABASE_URL: started.stdout.trim() }, tmpdir());
-    expect(migrated).toMatchObject({ code: 0, stdout: 'Applied: 0000_foundation, 0001_superseding\n' });
+    expect(migrated).toMatchObject({
+      code: 0,
+      stdout: 'Applied: 0000_foundation, 0001_superseding, 0002_monthly_volumes\n',
+    });
     expect(await db('stop')).toEqual({ code: 0, stdout: '', stderr: 'PostgreSQL is stopped.\n' });
     expect(await db('stop')).toEqual({ code: 0, stdout: '', stderr: 'PostgreSQL is not running.\n' });
   });
@@ -152,6 +166,33 @@ describe('moniepoint and moniepoint-api', () => {
       await Promise.race([api.exit, new Promise((resolve) => setTimeout(() => resolve('still alive'), 10_000))]),
     ).toBe(0);
     await blocker.end();
+  });
+
+  it.each([
+    ['moniepoint', ['serve', '--data-dir', '.']],
+    ['moniepoint-api', []],
+  ] as const)('%s %j that starts before its database answers 503, and is ready when it returns', async (name, argv) => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const file = writeActivities(folder, 'activities_20240101.csv', [row()]);
+    if (name === 'moniepoint-api') await run('moniepoint', ['import', file], { DATABASE_URL: database.url }, folder);
+    const port = await freePort();
+    const { username, password, pathname } = new URL(database.url.replace('@/', '@localhost/'));
+    const url = `postgresql://${username}:${password}@127.0.0.1:${port}${pathname}`;
+    const server = start(name, [...argv], { DATABASE_URL: url, API_PORT: '0' }, folder);
+    await expect.poll(server.text, { timeout: 30_000 }).toContain('does not answer');
+    const listening = () => /"url":"([^"]+)"/.exec(server.text())?.[1];
+    await expect.poll(listening, { timeout: 30_000 }).toBeDefined();
+    const ready = async () => (await fetch(`${listening()}/readyz`)).status;
+    expect(await ready()).toBe(503);
+    expect(await (await fetch(`${listening()}/health`)).json()).toMatchObject({ status: 'ok', database: 'down' });
+    await startNetwork(database.url, { port });
+    await expect.poll(ready, { timeout: 20_000 }).toBe(200);
+    expect(await (await fetch(`${listening()}/analytics/top-merchant`)).json()).toMatchObject({
+      merchant_id: 'MRC-000001',
+    });
+    server.child.kill('SIGTERM');
+    expect(await server.exit).toBe(0);
   });
 
   it('a closed stdout ends quietly', async () => {

@@ -11,7 +11,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { connect as connectSocket, createServer, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { platform } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,6 +22,7 @@ import { readSnapshot } from '@moniepoint/core/snapshot';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from './database.ts';
 import { createFolder, manyRows, writeActivities } from './files.ts';
+import { startNetwork } from './network.ts';
 import { heldImports, holdImports, peakMemory, run, start } from './process.ts';
 
 const noSignal = new AbortController().signal;
@@ -193,60 +194,10 @@ it.runIf(platform === 'linux')(
 );
 
 describe('a network', () => {
-  /** Between the program and the server: cuts each connection off after so many bytes, as often as it is told. */
-  async function startNetwork(serverUrl: string, bytes: number, cuts: number, { commit = 0 } = {}) {
-    let commits = 0;
-    const { searchParams, username, password, pathname, hostname, port } = new URL(
-      serverUrl.replace('@/', '@localhost/'),
-    );
-    const host = searchParams.get('host');
-    let cutsLeft = cuts;
-    const open = new Set<Socket>();
-    const network = createServer((socket) => {
-      const server = host?.startsWith('/')
-        ? connectSocket(join(host, '.s.PGSQL.5432'))
-        : connectSocket(Number(port), hostname);
-      let sent = 0;
-      for (const one of [socket, server]) {
-        open.add(one);
-        one.on('error', () => {});
-        one.on('close', () => {
-          open.delete(one);
-          socket.destroy();
-          server.destroy();
-        });
-      }
-      socket.on('data', (data) => {
-        sent += data.length;
-        if (data.includes('COMMIT\0')) commits += 1;
-        if (commit > 0 && commits === commit && cutsLeft > 0) {
-          cutsLeft -= 1;
-          server.unpipe(socket);
-          server.on('data', () => socket.resetAndDestroy()); // the answer is on its way, and never comes
-          server.resume();
-          return;
-        }
-        if (sent > bytes && cutsLeft > 0) {
-          cutsLeft -= 1;
-          socket.resetAndDestroy();
-        }
-      });
-      socket.pipe(server);
-      server.pipe(socket);
-    });
-    await new Promise<void>((resolve) => network.listen(0, '127.0.0.1', resolve));
-    onTestFinished(() => {
-      network.close();
-      for (const socket of open) socket.destroy();
-    });
-    const { port: ownPort } = network.address() as { port: number };
-    return { url: `postgresql://${username}:${password}@127.0.0.1:${ownPort}${pathname}`, cutsLeft: () => cutsLeft };
-  }
-
   it.each(['file by file', 'bulk'] as const)('that breaks in the middle of COPY costs a retry, %s', async (path) => {
     const folder = await writeFiles(path);
     const database = await createDatabase();
-    const network = await startNetwork(database.url, 200_000, 3);
+    const network = await startNetwork(database.url, { bytes: 200_000, cuts: 3 });
     const { code, stderr } = await run('moniepoint', ['import', folder], { DATABASE_URL: network.url }, folder);
     expect([code, network.cutsLeft()], stderr).toEqual([0, 0]);
     expect(await answersOf({ DATABASE_URL: database.url })).toEqual(await answersOfCleanRun(folder));
@@ -257,7 +208,7 @@ describe('a network', () => {
     const folder = createFolder();
     for (const day of [1, 2]) writeActivities(folder, `activities_2024010${day}.csv`, manyRows(day * 1000, 500));
     const database = await createDatabase();
-    const network = await startNetwork(database.url, Number.POSITIVE_INFINITY, 1, { commit: 1 });
+    const network = await startNetwork(database.url, { cuts: 1, commit: 1 });
     const { code, stdout, stderr } = await run(
       'moniepoint',
       ['import', folder, '--json'],
@@ -274,7 +225,7 @@ describe('a network', () => {
   it('that stays broken ends the import after --retry-for with exit 4, and nothing is half loaded', async () => {
     const folder = await writeFiles('bulk');
     const database = await createDatabase();
-    const network = await startNetwork(database.url, 200_000, Number.POSITIVE_INFINITY);
+    const network = await startNetwork(database.url, { bytes: 200_000, cuts: Number.POSITIVE_INFINITY });
     const site = { DATABASE_URL: network.url };
     const { code, stderr } = await run('moniepoint', ['import', folder, '--retry-for', '2s'], site, folder);
     expect(code).toBe(4);

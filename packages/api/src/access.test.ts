@@ -22,7 +22,11 @@ describe('tokens', () => {
     expect(statusFor(authorization)).toBe(status);
   });
 
-  it.each(['/analytics/top-merchant', '/metrics', '/imports', '/', '/nowhere', '/docsx'])('%s needs one', (path) => {
+  it('the page asks a browser for a password', () => {
+    expect(gate({ ...CALLER, path: '/' }).headers['WWW-Authenticate']).toBe('Basic realm="moniepoint"');
+  });
+
+  it.each(['/analytics/top-merchant', '/metrics', '/imports', '/nowhere', '/docsx'])('%s needs one', (path) => {
     expect(gate({ ...CALLER, path })).toMatchObject({
       refusal: { status: 401 },
       headers: { 'WWW-Authenticate': 'Bearer realm="moniepoint"' },

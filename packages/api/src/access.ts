@@ -28,7 +28,7 @@ export type Verdict = {
 
 /** Probes have no token, and the documentation holds no data. */
 const isPublic = (path: string) =>
-  path === '/health' || path === '/readyz' || path === '/openapi.json' || /^\/(docs|redoc)(\/|$)/.test(path);
+  path === '/health' || path === '/readyz' || path === '/openapi.json' || /^\/(docs|redoc|assets)(\/|$)/.test(path);
 
 const WINDOW_MS = 60_000;
 /** More clients than this at once make the oldest ones begin anew, rather than memory grow. */
@@ -67,8 +67,10 @@ export function createGate({ tokens, rateLimit, trustedHops }: Access): (caller:
       }
     }
     if (digests.length > 0 && !isKnown(caller.authorization, digests)) {
-      headers['WWW-Authenticate'] = 'Bearer realm="moniepoint"';
-      const detail = 'This needs a token: send the header Authorization: Bearer TOKEN, with one of API_TOKENS.';
+      // A browser asks its user for a password when it is told Basic, and cannot send anything else.
+      headers['WWW-Authenticate'] = `${caller.path === '/' ? 'Basic' : 'Bearer'} realm="moniepoint"`;
+      const detail =
+        'This needs one of API_TOKENS: send the header Authorization: Bearer TOKEN, or the token as the password of Basic, under any name.';
       return { refusal: { status: 401, detail }, headers };
     }
     return { refusal: null, headers };
@@ -86,8 +88,15 @@ const digestOf = (token: string) => createHash('sha256').update(token).digest();
 
 /** Takes as long for any token: digests have one length, and all of them are compared. */
 function isKnown(authorization: string | undefined, digests: readonly Buffer[]): boolean {
-  const given = digestOf(/^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1] ?? '');
+  const given = digestOf(tokenOf(authorization ?? ''));
   let known = false;
   for (const digest of digests) known = timingSafeEqual(given, digest) || known;
   return known;
+}
+
+/** What Bearer holds, or the password of Basic; empty where there is neither. */
+function tokenOf(authorization: string): string {
+  const [, scheme = '', value = ''] = /^(Bearer|Basic) +(\S+) *$/i.exec(authorization) ?? [];
+  if (scheme.toLowerCase() === 'bearer') return value;
+  return /^[^:]*:(.*)$/s.exec(Buffer.from(value, 'base64').toString())?.[1] ?? '';
 }

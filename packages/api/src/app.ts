@@ -1,29 +1,34 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { HttpBindings } from '@hono/node-server';
 import { OpenAPIHono } from '@hono/zod-openapi';
-import { METRICS } from '@moniepoint/core/metrics';
+import { LEADERBOARD, METRICS, type Metric } from '@moniepoint/core/metrics';
 import type { Context } from 'hono';
 import { cors } from 'hono/cors';
 import type { Logger } from 'pino';
+import type { $ZodIssue } from 'zod/v4/core';
 import { type Access, createGate } from './access.ts';
 import { serveDocs } from './docs.ts';
-import type { Published } from './live-snapshot.ts';
+import { createLeaders } from './leaders.ts';
+import { NOTHING_PUBLISHED, type Published } from './live-snapshot.ts';
 import {
   matchesEtag,
   microsecondsSince,
   PROBLEM_TYPE,
+  prepareResponse,
   prepareResponses,
   problemBody,
+  type ReadyResponse,
   type ReadyResponses,
   requestHeaders,
   requestIdOf,
 } from './respond.ts';
-import { healthRoute, importsRoute, metricRoute, readyRoute } from './routes.ts';
+import { healthRoute, importsRoute, metricRoute, metricsRoute, type Question, readyRoute } from './routes.ts';
+import { servePage } from './serve-page.ts';
 import { createTelemetry } from './telemetry.ts';
 
 /** How the import inside this process stands, for /health; `idle` where this process imports nothing. */
 export type ImportState = {
-  readonly state: 'idle' | 'running' | 'done' | 'failed';
+  readonly state: 'idle' | 'waiting' | 'running' | 'done' | 'failed';
   readonly detail?: string;
   /** While it runs, how far it is. */
   readonly files?: number;
@@ -44,6 +49,8 @@ export type AppOptions = {
 
 export type App = {
   readonly hono: OpenAPIHono<Env>;
+  /** Of every answer, whatever it is. */
+  readonly fixedHeaders: Readonly<Record<string, string>>;
   /**
    * Answers at once what is ready to be sent, and says whether it did; the rest is Hono's. A Request, a Response and their
    * Headers cost several times the answer itself. A test compares both ways.
@@ -65,16 +72,13 @@ const API_POLICY = "default-src 'none'; frame-ancestors 'none'";
 export function createApp(options: AppOptions): App {
   const startedAt = performance.now();
   let ready: ReadyResponses | null = null;
-  let published: Published = { snapshot: null, imports: [] };
+  let published = NOTHING_PUBLISHED;
+  let leadersOf = createLeaders(null);
   const hono = new OpenAPIHono<Env>({
-    defaultHook: (result, c) => {
-      if (result.success) return undefined;
-      const [issue] = result.error.issues;
-      return problem(c, 400, `Parameter ${issue?.path.join('.')}: expected ${issue?.message}.`);
-    },
+    defaultHook: (result, c) => (result.success ? undefined : problem(c, 400, wrongParameter(c, result.error))),
   });
 
-  const fixedHeaders: Record<string, string> = {
+  const fixedHeaders: Readonly<Record<string, string>> = {
     'X-Content-Type-Options': 'nosniff',
     'X-Frame-Options': 'DENY',
     'X-XSS-Protection': '0',
@@ -139,18 +143,42 @@ export function createApp(options: AppOptions): App {
     return undefined;
   });
 
+  /** Sends an answer as it is, or says that it is known already, or that there is none. */
+  const send = (c: Context<Env>, response: ReadyResponse | null | undefined) => {
+    if (response === null || response === undefined) return notReady(c, published);
+    if (response.status === 404) return problem(c, 404, response.body, response.headers);
+    if (matchesEtag(c.req.header('If-None-Match'), response.headers.ETag as string)) {
+      const { 'Content-Type': _, 'Content-Disposition': __, ...headers } = response.headers;
+      return c.body(null, 304, headers);
+    }
+    return c.body(response.body, 200, response.headers);
+  };
+
+  const ask = (metric: Metric, { format = 'json', mode, ...range }: Question): ReadyResponse | null => {
+    const { snapshot, volumes } = published;
+    if (snapshot === null) return null;
+    const { answers } = snapshot;
+    if (mode === 'nested')
+      return prepareResponse(metric, { ...answers, kycFunnel: answers.kycFunnelNested }, format, snapshot, {});
+    if (Object.keys(range).length === 0) return prepareResponse(metric, answers, format, snapshot, {});
+    if (volumes === null) return null;
+    const [topMerchant = null] = leadersOf(range);
+    return prepareResponse(metric, { ...answers, topMerchant }, format, volumes, {});
+  };
+
   for (const metric of METRICS) {
     hono.openapi(metricRoute(metric), (c) => {
-      const response = ready?.get(c.req.path);
-      if (response === undefined) return notReady(c);
-      if (response.status === 404) return problem(c, 404, response.body, response.headers);
-      if (matchesEtag(c.req.header('If-None-Match'), response.headers.ETag as string)) {
-        const { 'Content-Type': _, ...headers } = response.headers;
-        return c.body(null, 304, headers);
-      }
-      return c.body(response.body, 200, response.headers);
+      const asked = c.req.valid('query') as Question;
+      return send(c, Object.keys(asked).length === 0 ? ready?.get(c.req.path) : ask(metric, asked));
     });
   }
+
+  hono.openapi(metricRoute(LEADERBOARD), (c) => {
+    const { limit = '10', format = 'json', ...range } = c.req.valid('query') as Question;
+    const { volumes } = published;
+    if (volumes === null) return send(c, null);
+    return send(c, prepareResponse(LEADERBOARD, leadersOf(range).slice(0, Number(limit)), format, volumes, {}));
+  });
 
   hono.openapi(healthRoute, (c) =>
     c.json(
@@ -161,7 +189,18 @@ export function createApp(options: AppOptions): App {
         database: options.isDatabaseConnected() ? ('up' as const) : ('down' as const),
         data_version: published.snapshot?.dataVersion ?? null,
         data_as_of: published.snapshot?.asOf ?? null,
+        data_age_seconds:
+          published.snapshot && Math.max(0, Math.floor((Date.now() - Date.parse(published.snapshot.asOf)) / 1000)),
         import: options.importState(),
+        last_import: published.lastRun && {
+          outcome: published.lastRun.outcome,
+          started_at: published.lastRun.startedAt,
+          finished_at: published.lastRun.finishedAt,
+          files: published.lastRun.files,
+          rows_read: published.lastRun.read,
+          rows_rejected: published.lastRun.rejected,
+          files_failed: published.lastRun.errors.length,
+        },
       },
       200,
       { 'Cache-Control': 'no-store' },
@@ -170,11 +209,11 @@ export function createApp(options: AppOptions): App {
 
   hono.openAPIRegistry.registerPath(readyRoute);
   hono.get(readyRoute.path, (c) =>
-    ready === null ? notReady(c) : c.json({ status: 'ready' }, 200, { 'Cache-Control': 'no-store' }),
+    ready === null ? notReady(c, published) : c.json({ status: 'ready' }, 200, { 'Cache-Control': 'no-store' }),
   );
 
   hono.openapi(importsRoute, (c) => {
-    const { limit, before } = c.req.valid('query');
+    const { limit = '100', before } = c.req.valid('query');
     const older = published.imports.filter(({ file_id }) => before === undefined || file_id < Number(before));
     const imports = older.slice(0, Number(limit));
     const next = imports.length < older.length ? (imports.at(-1)?.file_id ?? null) : null;
@@ -182,11 +221,17 @@ export function createApp(options: AppOptions): App {
   });
 
   const { registry, observe } = createTelemetry(() => published, options.isDatabaseConnected);
-  hono.get('/metrics', async (c) =>
+  hono.openapi(metricsRoute, async (c) =>
     c.body(await registry.metrics(), 200, { 'Content-Type': registry.contentType, 'Cache-Control': 'no-store' }),
   );
 
   serveDocs(hono, options.version);
+  servePage(hono, () => ({
+    published,
+    leaders: published.volumes && leadersOf({}),
+    isDatabaseConnected: options.isDatabaseConnected(),
+    importState: options.importState(),
+  }));
 
   const routes = new Set(hono.routes.filter(({ method }) => method === 'GET').map(({ path }) => path));
   hono.notFound((c) => {
@@ -203,6 +248,7 @@ export function createApp(options: AppOptions): App {
 
   return {
     hono,
+    fixedHeaders,
     answerAtOnce: (request, response) => {
       const { method, url = '', headers } = request;
       if (method !== 'GET' && method !== 'HEAD') return false;
@@ -226,6 +272,7 @@ export function createApp(options: AppOptions): App {
     },
     publish: (latest) => {
       if (latest.snapshot !== null) ready = prepareResponses(latest.snapshot, fixedHeaders);
+      if (latest.volumes !== published.volumes) leadersOf = createLeaders(latest.volumes);
       published = latest;
     },
   };
@@ -241,8 +288,21 @@ function problem(
   return c.body(body, status, { ...headers, 'Content-Type': PROBLEM_TYPE, 'Cache-Control': 'no-store' });
 }
 
-function notReady(c: Context<Env>): Response {
-  return problem(c, 503, 'Nothing was imported yet. Try again when the first import has ended.', {
-    'Retry-After': String(RETRY_AFTER_SECONDS),
-  });
+function notReady(c: Context<Env>, { snapshot }: Published): Response {
+  const detail =
+    snapshot === null
+      ? 'Nothing was imported yet. Try again when the first import has ended.'
+      : 'The volumes of the months are being read. Try again in a moment.';
+  return problem(c, 503, detail, { 'Retry-After': String(RETRY_AFTER_SECONDS) });
+}
+
+/** Which parameter is wrong, what was found, and what was expected. */
+function wrongParameter(c: Context<Env>, { issues }: { readonly issues: readonly $ZodIssue[] }): string {
+  const [issue] = issues;
+  if (issue?.code === 'unrecognized_keys')
+    return `Parameter ${issue.keys[0]}: not known here; /openapi.json lists them.`;
+  const name = String(issue?.path[0]);
+  const found = c.req.queries(name) ?? [];
+  if (found.length > 1) return `Parameter ${name}: found ${found.length} times, expected once.`;
+  return `Parameter ${name}: found ${JSON.stringify(found[0])}, expected ${issue?.message}.`;
 }

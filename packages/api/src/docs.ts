@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { serveStatic } from '@hono/node-server/serve-static';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Env } from 'hono';
+import { describeApi } from './openapi.ts';
 
 /** Both pages bring their own scripts, and style their elements one by one. */
 const DOCS_POLICY =
@@ -15,6 +16,7 @@ const page = (styles: string, scripts: readonly string[]) => `<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Moniepoint Analytics API</title>
+<link rel="icon" href="data:,">
 ${styles}
 </head>
 <body>
@@ -37,12 +39,7 @@ const REDOC_START = "Redoc.init('/openapi.json', { disableSearch: true }, docume
 export function serveDocs<E extends Env>(hono: OpenAPIHono<E>, version: string): void {
   let document: string | undefined;
   hono.get('/openapi.json', (c) => {
-    document ??= JSON.stringify(
-      hono.getOpenAPI31Document({
-        openapi: '3.1.0',
-        info: { title: 'Moniepoint Analytics', version, description: 'Five metrics of merchant activity.' },
-      }),
-    );
+    document ??= JSON.stringify(describeApi(hono, version));
     return c.body(document, 200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache' });
   });
 
@@ -52,13 +49,15 @@ export function serveDocs<E extends Env>(hono: OpenAPIHono<E>, version: string):
     ['/docs', SWAGGER_PAGE],
     ['/redoc', REDOC_PAGE],
   ] as const) {
-    hono.get(path, (c) => c.html(content, 200, { 'Content-Security-Policy': DOCS_POLICY }));
+    hono.get(path, (c) =>
+      c.html(content, 200, { 'Content-Security-Policy': DOCS_POLICY, 'Cache-Control': 'no-cache' }),
+    );
   }
   for (const [path, script] of [
     ['/docs/start.js', SWAGGER_START],
     ['/redoc/start.js', REDOC_START],
   ] as const) {
-    hono.get(path, (c) => c.body(script, 200, { 'Content-Type': 'text/javascript' }));
+    hono.get(path, (c) => c.body(script, 200, { 'Content-Type': 'text/javascript', 'Cache-Control': 'no-cache' }));
   }
   for (const [path, file] of [
     ['/docs/swagger-ui.css', join(swagger, 'swagger-ui.css')],

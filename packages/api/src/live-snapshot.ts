@@ -4,9 +4,24 @@ import { hasReader, readOnly } from '@moniepoint/core/db/reader';
 import { describeError, errorCode } from '@moniepoint/core/errors';
 import { type ImportEntry, readImports } from '@moniepoint/core/imports';
 import { readMark, readSnapshot, SNAPSHOT_CHANNEL, type Snapshot } from '@moniepoint/core/snapshot';
+import { type LastRun, readLastRun, readTotals, type Totals } from '@moniepoint/core/status';
+import { readVolumes, type Volumes } from '@moniepoint/core/volumes';
 
-/** What the API serves: the newest answers, and the newest lines of the ledger. */
-export type Published = { readonly snapshot: Snapshot | null; readonly imports: readonly ImportEntry[] };
+/** What the API serves from: all of it is in memory. */
+export type Published = {
+  /** The newest answers; null before the first import. */
+  readonly snapshot: Snapshot | null;
+  /** They follow the snapshot as soon as they are read; until then they are those of the one before. */
+  readonly volumes: Volumes | null;
+  /** The newest lines of the ledger, newest first. */
+  readonly imports: readonly ImportEntry[];
+  readonly totals: Totals | null;
+  readonly lastRun: LastRun | null;
+};
+
+export const NOTHING_PUBLISHED: Published = {
+  ...{ snapshot: null, volumes: null, imports: [], totals: null, lastRun: null },
+};
 
 /** Follows what any process publishes. */
 export type LiveSnapshot = {
@@ -23,6 +38,8 @@ const POLL_MS = 700;
 const MAX_BACKOFF_MS = 2_000;
 /** A server that does not answer this long counts as down. */
 const ANSWER_DEADLINE_MS = 5_000;
+/** The same for the volumes, of which there may be many million at the start. */
+const VOLUMES_DEADLINE_MS = 60_000;
 const CLOSE_DEADLINE_MS = 1_500;
 /** Lines of the ledger kept in memory. */
 const MAX_IMPORTS = 1_000;
@@ -41,6 +58,7 @@ export function followSnapshot(
 ): LiveSnapshot {
   const closing = new AbortController();
   let mark: string | null = null;
+  let published = NOTHING_PUBLISHED;
   let isConnected = false;
 
   async function follow(): Promise<void> {
@@ -51,24 +69,36 @@ export function followSnapshot(
       client.on('end', () => wake());
       await client.query(`LISTEN ${SNAPSHOT_CHANNEL}`);
       let isReader = await hasReader(client);
+      let volumes = null as Volumes | null; // another connection may lead to another database
       while (!closing.signal.aborted) {
         // Armed before the query: a notification that comes during it is not missed.
         const woken = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        await answered(async () => {
-          const read = <T>(work: () => Promise<T>) => inTransaction(client, work, readOnly(isReader));
+        const read = <T>(work: () => Promise<T>) => inTransaction(client, work, readOnly(isReader));
+        await answered(ANSWER_DEADLINE_MS, async () => {
           const newest = await ifSchemaExists(() => read(() => readMark(client)));
           if (newest === mark || newest === null) return;
           isReader = await hasReader(client); // the schema may have come only now
-          const published = await read(async () => ({
+          published = await read(async () => ({
             snapshot: await readSnapshot(client),
+            volumes: published.volumes,
             imports: await readImports(client, MAX_IMPORTS),
+            totals: await readTotals(client),
+            lastRun: await readLastRun(client),
           }));
           onChange(published);
           mark = newest;
         });
         isConnected = true;
+        const { snapshot } = published;
+        if (snapshot !== null && volumes?.dataVersion !== snapshot.dataVersion) {
+          await answered(VOLUMES_DEADLINE_MS, async () => {
+            volumes = await read(async () => readVolumes(client, (await readSnapshot(client)) ?? snapshot, volumes));
+            published = { ...published, volumes };
+            onChange(published);
+          });
+        }
         await Promise.race([woken, sleep(POLL_MS, undefined, { signal: closing.signal, ref: false }).catch(() => {})]);
       }
     } finally {
@@ -100,10 +130,10 @@ export function followSnapshot(
 }
 
 /** A connection to a server that hangs, or behind a broken network, would wait for ever. */
-async function answered(work: () => Promise<void>): Promise<void> {
+async function answered(deadlineMs: number, work: () => Promise<void>): Promise<void> {
   const deadline = new AbortController();
-  const late = sleep(ANSWER_DEADLINE_MS, undefined, { signal: deadline.signal, ref: false }).then(() => {
-    throw new Error(`no answer within ${ANSWER_DEADLINE_MS / 1000} s`);
+  const late = sleep(deadlineMs, undefined, { signal: deadline.signal, ref: false }).then(() => {
+    throw new Error(`no answer within ${deadlineMs / 1000} s`);
   });
   try {
     await Promise.race([work(), late]);

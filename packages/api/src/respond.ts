@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { METRICS, type Metric } from '@moniepoint/core/metrics';
+import { csvTable, METRICS, type Metric } from '@moniepoint/core/metrics';
 import type { Snapshot } from '@moniepoint/core/snapshot';
 
-/** A response that is made once per snapshot and sent many times. */
+/** An answer to a question about a metric; one without parameters is made once per snapshot and sent many times. */
 export type ReadyResponse = {
   readonly status: 200 | 404;
   readonly body: string;
@@ -43,43 +43,60 @@ export function problemBody(status: number, detail: string, instance: string, re
   });
 }
 
-/** Everything of a snapshot that a request may ask for, by path. */
+/** The plain answers of a snapshot, by path. */
 export type ReadyResponses = ReadonlyMap<string, ReadyResponse>;
 
-export const metricPath = (metric: Metric) => `/analytics/${metric.name}`;
+export const metricPath = ({ name }: { readonly name: string }) => `/analytics/${name}`;
 
 /**
- * Turns a snapshot into ready responses, so that a request is a look-up and a header compare. A 404 body lacks its
- * request id, which is added when it is sent.
+ * Turns a snapshot into ready responses, so that a request is a look-up and a header compare.
  *
  * @param fixedHeaders of every answer
  */
 export function prepareResponses(snapshot: Snapshot, fixedHeaders: Readonly<Record<string, string>>): ReadyResponses {
-  const asOf = snapshot.asOf;
-  // The time is part of the tag because a new database counts its versions from 1 again.
-  const etag = `"${snapshot.dataVersion}-${Date.parse(asOf).toString(36)}"`;
-  const dataHeaders = { 'X-Data-Version': String(snapshot.dataVersion), 'X-Data-As-Of': asOf };
-  const okHeaders = { ...dataHeaders, 'Cache-Control': 'no-cache', ETag: etag };
-  const ready = (status: 200 | 404, body: string, headers: Record<string, string>): ReadyResponse => {
-    const raw = Object.entries({ ...headers, ...fixedHeaders }).flat();
-    return {
-      ...{ status, body, headers },
-      rawHeaders: [...raw, 'Content-Length', String(Buffer.byteLength(body))],
-      rawNotModifiedHeaders: Object.entries({ ...okHeaders, ...fixedHeaders }).flat(),
-    };
-  };
   return new Map(
-    METRICS.map((metric): [string, ReadyResponse] => {
-      const body = metric.toJson(snapshot.answers);
-      return [
-        metricPath(metric),
-        body === null
-          ? ready(404, metric.noData as string, dataHeaders)
-          : ready(200, body, { ...okHeaders, 'Content-Type': 'application/json' }),
-      ];
-    }),
+    METRICS.map((metric) => [
+      metricPath(metric),
+      prepareResponse(metric, snapshot.answers, 'json', snapshot, fixedHeaders),
+    ]),
   );
 }
+
+/**
+ * One answer, from what the metric is computed from; where nothing matches a 404, whose body is its detail, because its
+ * request id is added when it is sent.
+ *
+ * @param data what the answer belongs to
+ */
+export function prepareResponse<Source>(
+  metric: Metric<Source>,
+  source: Source,
+  format: 'json' | 'csv',
+  data: Pick<Snapshot, 'dataVersion' | 'asOf'>,
+  fixedHeaders: Readonly<Record<string, string>>,
+): ReadyResponse {
+  // The time is part of the tag because a new database counts its versions from 1 again.
+  const etag = `"${data.dataVersion}-${Date.parse(data.asOf).toString(36)}"`;
+  const dataHeaders = { 'X-Data-Version': String(data.dataVersion), 'X-Data-As-Of': data.asOf };
+  const json = metric.toJson(source);
+  if (json === null) return { ...NO_RAW, status: 404, body: metric.noData as string, headers: dataHeaders };
+  const body = format === 'json' ? json : csvTable(metric.toTable(source));
+  const okHeaders = { ...dataHeaders, 'Cache-Control': 'no-cache', ETag: etag };
+  const headers = { ...okHeaders, ...contentHeaders(metric.name, format) };
+  const raw = (all: Record<string, string>) => Object.entries({ ...all, ...fixedHeaders }).flat();
+  return {
+    ...{ status: 200, body, headers },
+    rawHeaders: [...raw(headers), 'Content-Length', String(Buffer.byteLength(body))],
+    rawNotModifiedHeaders: raw(okHeaders),
+  };
+}
+
+const NO_RAW = { rawHeaders: [], rawNotModifiedHeaders: [] };
+
+const contentHeaders = (name: string, format: 'json' | 'csv'): Record<string, string> =>
+  format === 'json'
+    ? { 'Content-Type': 'application/json' }
+    : { 'Content-Type': 'text/csv; charset=utf-8', 'Content-Disposition': `attachment; filename="${name}.csv"` };
 
 /** The client's request id, unless it could garble a log; else a new one. */
 export function requestIdOf(given: string | undefined): string {

@@ -1,11 +1,14 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { type Database, withSession } from '@moniepoint/core/db/database';
+import { type Database, READ_ONLY_MOMENT, withSession } from '@moniepoint/core/db/database';
 import { migrate } from '@moniepoint/core/db/migrate';
+import { runImport } from '@moniepoint/core/import/run';
 import { SNAPSHOT_CHANNEL } from '@moniepoint/core/snapshot';
 import pino from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from '../../../test/database.ts';
+import { createFolder, eventId, row, writeActivities } from '../../../test/files.ts';
+import { PLAIN_IMPORT } from '../../../test/import.ts';
 import { type RunningApi, startApi } from './serve.ts';
 
 const LOCAL = {
@@ -31,7 +34,7 @@ const ANSWERS = {
 async function publish(database: Database, dataVersion: number, isAnnounced: boolean): Promise<void> {
   await query(
     database,
-    `INSERT INTO snapshot (data_version, published_at, answers) VALUES ($1, now(), $2)
+    `INSERT INTO snapshot (data_version, published_at, answers, month_versions) VALUES ($1, now(), $2, '{}')
          ON CONFLICT (is_only_row) DO UPDATE SET data_version = excluded.data_version`,
     [dataVersion, JSON.stringify(ANSWERS)],
   );
@@ -73,17 +76,49 @@ describe('the live snapshot', () => {
         return client;
       },
     });
-    await expect.poll(() => statements).toContain('BEGIN READ ONLY');
+    await expect.poll(() => statements).toContain(READ_ONLY_MOMENT.begin);
     await withSession(database, 'test', migrate);
     await publish(database, 1, true);
     await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe('1');
-    const begin = statements.findLastIndex((text) => text.startsWith('BEGIN'));
+    await expect.poll(() => statements.at(-2)).toContain('FROM merchant ');
+    const begin = statements.findIndex((text) => text.includes('from "snapshot"')) - 1;
+    const asReader = `${READ_ONLY_MOMENT.begin}; SET LOCAL ROLE moniepoint_reader`;
     expect(statements.slice(begin)).toEqual([
-      'BEGIN READ ONLY; SET LOCAL ROLE moniepoint_reader',
+      asReader,
       expect.stringContaining('from "snapshot"'),
       expect.stringContaining('from "ledger"'),
+      expect.stringContaining('FROM ledger'),
+      expect.stringContaining('FROM ledger'),
+      expect.stringContaining('FROM import_run'),
+      'COMMIT',
+      asReader,
+      expect.stringContaining('from "snapshot"'),
+      expect.stringContaining('FROM merchant '),
       'COMMIT',
     ]);
+  });
+
+  it('brings the volumes of the months along, also those of a later import', async () => {
+    const database = await createDatabase();
+    const api = await start(database);
+    const folder = createFolder();
+    const leaders = async (question: string) =>
+      (await fetch(`${api.url}/analytics/top-merchants?format=csv${question}`)).text();
+    const load = async (name: string, ...rows: string[]) => {
+      writeActivities(folder, name, rows);
+      await runImport(database, [folder], PLAIN_IMPORT, () => {}, new AbortController().signal);
+    };
+    await load('activities_20240101.csv', row(), row({ event_id: eventId(2), merchant_id: 'B', amount: '7' }));
+    await expect.poll(() => leaders(''), WITHIN_A_SECOND).toBe('merchant_id,total_volume\nMRC-000001,100.00\nB,7.00\n');
+    await load(
+      'activities_20240201.csv',
+      row({ event_id: eventId(3), merchant_id: 'B', event_timestamp: '2024-02-01' }),
+    );
+    await expect
+      .poll(() => leaders(''), WITHIN_A_SECOND)
+      .toBe('merchant_id,total_volume\nB,107.00\nMRC-000001,100.00\n');
+    expect(await leaders('&month=2024-01')).toBe('merchant_id,total_volume\nMRC-000001,100.00\nB,7.00\n');
+    expect(await leaders('&from=2024-02')).toBe('merchant_id,total_volume\nB,100.00\n');
   });
 
   it('is served on while the database is down, and followed again when it is back', async () => {
@@ -130,7 +165,7 @@ describe('the live snapshot', () => {
   it('another database with the same version is noticed', async () => {
     const [first, second] = [await createDatabase(), await createDatabase()];
     await publish(first, 1, true);
-    await query(second, "INSERT INTO snapshot VALUES (true, 1, now() + interval '1 s', $1)", [
+    await query(second, "INSERT INTO snapshot VALUES (true, 1, now() + interval '1 s', $1, '{}')", [
       JSON.stringify({ ...ANSWERS, kycFunnel: { documentsSubmitted: 2 } }),
     ]);
     let current = first;
@@ -225,7 +260,7 @@ describe('what a client may send', () => {
     [
       'a wrong parameter',
       '400 Bad Request',
-      'Parameter limit: expected',
+      'expected a whole number from 1 to 1000',
       `GET /imports?limit=0 HTTP/1.1\r\n${closing}\r\n`,
     ],
     [
@@ -274,6 +309,11 @@ describe('access', () => {
     expect([await status('/health'), await status('/readyz')]).toEqual([200, 200]);
     const refused = await fetch(`${api.url}/analytics/kyc-funnel`);
     expect(refused.headers.get('WWW-Authenticate')).toBe('Bearer realm="moniepoint"');
+    const asPassword = (password: string) => ({
+      Authorization: `Basic ${Buffer.from(`anybody:${password}`).toString('base64')}`,
+    });
+    expect(await status('/analytics/kyc-funnel', asPassword(token))).toBe(200);
+    expect(await status('/analytics/kyc-funnel', asPassword(`${token}x`))).toBe(401);
     expect(await refused.json()).toMatchObject({ status: 401, title: 'Unauthorized' });
   });
 

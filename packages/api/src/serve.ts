@@ -34,15 +34,28 @@ const MAX_CONNECTIONS = 20_000;
 const isLoopback = (host: string) => host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 
 /** Answers what is no HTTP request, or did not come in time or size. */
-function refuseBroken(error: NodeJS.ErrnoException, socket: Duplex): void {
+function refuseBroken(
+  error: NodeJS.ErrnoException,
+  socket: Duplex,
+  fixedHeaders: Readonly<Record<string, string>>,
+): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return;
   }
   const [status, detail] = BROKEN[error.code ?? ''] ?? [400, 'This is no HTTP request.'];
-  const body = problemBody(status, detail, '', randomUUID());
-  const head = `Content-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store`;
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head}\r\nConnection: close\r\n\r\n${body}`);
+  const requestId = randomUUID();
+  const body = problemBody(status, detail, '', requestId);
+  const head = Object.entries({
+    'Content-Type': PROBLEM_TYPE,
+    'Content-Length': Buffer.byteLength(body),
+    'Cache-Control': 'no-store',
+    'X-Request-Id': requestId,
+    ...fixedHeaders,
+    Connection: 'close',
+  });
+  const lines = head.map(([name, value]) => `${name}: ${value}\r\n`).join('');
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines}\r\n${body}`);
 }
 
 const BROKEN: Readonly<Record<string, readonly [status: number, detail: string]>> = {
@@ -89,7 +102,7 @@ export async function startApi(
   });
   server.maxConnections = MAX_CONNECTIONS;
   server.setTimeout(SILENCE_MS);
-  server.on('clientError', refuseBroken);
+  server.on('clientError', (error, socket) => refuseBroken(error, socket, app.fixedHeaders));
   if (config.apiTokens.length === 0 && !isLoopback(config.host)) {
     log.warn({ host: config.host }, 'the API can be reached from other machines and asks for no token; set API_TOKENS');
   }

@@ -30,9 +30,31 @@ export function createTelemetry(published: () => Published, isDatabaseConnected:
     return snapshot === null ? 0 : Date.parse(snapshot.asOf) / 1000;
   });
   gauge('database_up', 'Whether the database answers', () => Number(isDatabaseConnected()));
-  const lastLoaded = () => published().imports.find(({ status }) => status === 'loaded');
-  gauge('last_file_rows', 'Rows of the newest loaded file', () => lastLoaded()?.read ?? 0);
-  gauge('last_file_rejected_rows', 'Rejected rows of the newest loaded file', () => lastLoaded()?.rejected ?? 0);
+  gauge('data_age_seconds', 'Seconds since the served data was published; 0 before the first import', () => {
+    const { snapshot } = published();
+    return snapshot === null ? 0 : Math.max(0, (Date.now() - Date.parse(snapshot.asOf)) / 1000);
+  });
+  const lastRun = () => published().lastRun;
+  gauge('import_running', 'Whether a process imports into the database now', () =>
+    Number(lastRun()?.outcome === 'running'),
+  );
+  gauge('last_import_success', 'Whether the newest import ended with everything loaded or unchanged', () =>
+    Number(lastRun()?.outcome === 'done'),
+  );
+  gauge('last_import_finished_timestamp_seconds', 'When the newest import ended; 0 while it runs', () => {
+    const finishedAt = lastRun()?.finishedAt ?? null;
+    return finishedAt === null ? 0 : Date.parse(finishedAt) / 1000;
+  });
+  gauge('last_import_duration_seconds', 'How long the newest import took; 0 while it runs', () => {
+    const { startedAt, finishedAt } = lastRun() ?? { startedAt: '', finishedAt: null };
+    return finishedAt === null ? 0 : (Date.parse(finishedAt) - Date.parse(startedAt)) / 1000;
+  });
+  gauge('last_import_files', 'Files that the newest import loaded', () => lastRun()?.files ?? 0);
+  gauge('last_import_rows', 'Rows that the newest import read', () => lastRun()?.read ?? 0);
+  gauge('last_import_rejected_rows', 'Rows that the newest import rejected', () => lastRun()?.rejected ?? 0);
+  gauge('last_import_failed_files', 'Files that the newest import could not load', () => lastRun()?.errors.length ?? 0);
+  gauge('loaded_rows', 'Rows read from the files that are loaded', () => published().totals?.rows.read ?? 0);
+  gauge('loaded_rejected_rows', 'Rows rejected from them', () => published().totals?.rows.rejected ?? 0);
   const children = new Map<string, ReturnType<typeof requests.labels>>();
   return {
     registry,

@@ -183,3 +183,19 @@ export function failureRates(
       return { product, failureRate: `${tenths / 10n}.${tenths % 10n}` };
     });
 }
+
+/** RFC 4180, with LF line ends. */
+export function csvTable({ columns, rows }: Table): string {
+  const quoted = (cell: string) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+  return [columns, ...rows].map((row) => `${row.map((cell) => quoted(guarded(cell))).join(',')}\n`).join('');
+}
+
+/** A spreadsheet takes a text that begins like this for a formula, and runs it; behind an apostrophe it stays a text. */
+const guarded = (cell: string) => (/^[=+\-@\t\r]/.test(cell) && !/^-\d+(\.\d+)?$/.test(cell) ? `'${cell}` : cell);
+
+/** `1234567` as `1,234,567`. */
+export function withSeparators(value: number | string): string {
+  const [integer, fraction] = String(value).split('.') as [string, string?];
+  const grouped = integer.replace(/\B(?=(\d{3})+$)/g, ',');
+  return fraction === undefined ? grouped : `${grouped}.${fraction}`;
+}

@@ -1,6 +1,7 @@
 import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
 import { snapshot } from './db/schema.ts';
+import { IS_IMPORT_RUNNING } from './import/lock.ts';
 import type { Answers } from './metrics.ts';
 
 /** The published answers of one data version. */
@@ -31,12 +32,14 @@ export async function readSnapshot(client: pg.Client): Promise<Snapshot | null> 
 }
 
 /**
- * What a poll costs: a mark that is another one when something was published, or an attempt to import was recorded. Null
- * when nothing ever was.
+ * What a poll costs: a mark that is another one when something was published, an attempt to import was recorded, or a run
+ * began or ended. Null when nothing ever was.
  */
 export async function readMark(client: pg.Client): Promise<string | null> {
   const { rows } = await client.query<{ mark: string | null }>(
-    `SELECT concat_ws('/', (SELECT data_version || ' ' || published_at FROM snapshot), (SELECT max(file_id) FROM ledger)) AS mark`,
+    `SELECT concat_ws('/', (SELECT data_version || ' ' || published_at FROM snapshot), (SELECT max(file_id) FROM ledger),
+                      (SELECT run_id || ' ' || coalesce(finished_at::text, ${IS_IMPORT_RUNNING}::text)
+                         FROM import_run ORDER BY run_id DESC LIMIT 1)) AS mark`,
   );
   return rows[0]?.mark || null;
 }

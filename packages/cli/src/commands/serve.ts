@@ -15,6 +15,7 @@ import { type Database, withDatabase, withSession } from '@moniepoint/core/db/da
 import { migrate } from '@moniepoint/core/db/migrate';
 import { describeError, MoniepointError } from '@moniepoint/core/errors';
 import type { ImportEvent } from '@moniepoint/core/import/progress';
+import { isTransient, waitFor } from '@moniepoint/core/import/retry';
 import { runImport } from '@moniepoint/core/import/run';
 import { readSnapshot } from '@moniepoint/core/snapshot';
 import { Command } from 'commander';
@@ -42,10 +43,16 @@ export function serveCommand(io: Io): Command {
     const config = configOf(io, flags);
     const log = createLog(io, config.logLevel);
     await withDatabase(config.databaseUrl, config.homeFolder, 'serve', async (database) => {
-      await withSession(database, 'serve', migrate);
       let importState: ImportState = { state: 'idle' };
+      const isMigrated = await migrateIfReachable(database, (reason) => {
+        log.warn({ reason }, 'the database does not answer yet');
+        importState = { state: 'waiting', detail: 'the database does not answer' };
+      });
       const api = await startApi(database, config, () => importState, log);
+      log.info({ url: api.url }, 'listening');
       try {
+        if (!isMigrated) await migrateWhenReachable(database, io.signal);
+        importState = { state: 'idle' };
         if (!config.noImport) {
           importState = await importDataFolder(io, database, config, (progress) => {
             importState = progress;
@@ -59,6 +66,26 @@ export function serveCommand(io: Io): Command {
     });
   });
 }
+
+/** @returns false where the database is away, as it may be while a machine starts; anything else that is wrong is thrown */
+async function migrateIfReachable(database: Database, onAway: (reason: string) => void): Promise<boolean> {
+  try {
+    await withSession(database, 'serve', migrate);
+    return true;
+  } catch (error) {
+    if (!isTransient(error, true)) throw error;
+    onAway(describeError(error));
+    return false;
+  }
+}
+
+/** @throws MoniepointError `interrupted` */
+async function migrateWhenReachable(database: Database, signal: AbortSignal): Promise<void> {
+  do await waitFor(DATABASE_WAIT_MS, signal);
+  while (!(await migrateIfReachable(database, () => {})));
+}
+
+const DATABASE_WAIT_MS = 1_000;
 
 async function describeServing(url: string, database: Database): Promise<string> {
   try {

@@ -1,5 +1,5 @@
 import { addOptions, configOf, DATABASE_OPTIONS, type Io } from '@moniepoint/api/bin';
-import { readStatus } from '@moniepoint/core/import/status';
+import { readStatus } from '@moniepoint/core/status';
 import { Command } from 'commander';
 import { renderStatus, statusJson } from '../view/status.ts';
 import { inSession } from './session.ts';

@@ -1,6 +1,6 @@
 import { printable } from '@moniepoint/api/bin';
 import type { Conflict } from '@moniepoint/core/conflict-list';
-import { withSeparators } from './text.ts';
+import { withSeparators } from '@moniepoint/core/metrics';
 
 /** One line a conflict: where it stands, and what it says instead of what is stored. */
 export function renderConflicts(conflicts: readonly Conflict[], count: number): string {

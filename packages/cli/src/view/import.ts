@@ -7,8 +7,9 @@ import {
   listCounts,
   type Report,
 } from '@moniepoint/core/import/progress';
+import { withSeparators } from '@moniepoint/core/metrics';
 import { MultiBar, type SingleBar } from 'cli-progress';
-import { formatBytes, formatSeconds, withSeparators } from './text.ts';
+import { formatBytes, formatSeconds } from './text.ts';
 
 /** Shows an import while it works. */
 export type ImportView = {

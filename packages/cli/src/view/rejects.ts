@@ -1,7 +1,7 @@
 import { printable } from '@moniepoint/api/bin';
+import { withSeparators } from '@moniepoint/core/metrics';
 import type { OpenReject, RejectGroup } from '@moniepoint/core/reject-list';
 import { alignedTable } from './table.ts';
-import { withSeparators } from './text.ts';
 
 /** Counts by file and reason, then the first open records. */
 export function renderRejects(groups: readonly RejectGroup[], first: readonly OpenReject[]): string {

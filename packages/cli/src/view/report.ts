@@ -1,7 +1,6 @@
 import { MoniepointError } from '@moniepoint/core/errors';
-import { type Answers, METRICS, type Metric, type Table } from '@moniepoint/core/metrics';
-import { alignedTable, csvTable } from './table.ts';
-import { withSeparators } from './text.ts';
+import { type Answers, csvTable, METRICS, type Metric, type Table, withSeparators } from '@moniepoint/core/metrics';
+import { alignedTable } from './table.ts';
 
 /**
  * One metric, or `all`, as text.

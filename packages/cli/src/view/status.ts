@@ -1,8 +1,8 @@
 import { printable } from '@moniepoint/api/bin';
 import { READER_ROLE } from '@moniepoint/core/db/reader';
 import { listCounts } from '@moniepoint/core/import/progress';
-import type { Status } from '@moniepoint/core/import/status';
-import { withSeparators } from './text.ts';
+import { withSeparators } from '@moniepoint/core/metrics';
+import type { Status } from '@moniepoint/core/status';
 
 /** What to do where the reader's role is not there. */
 export const NO_READER =

@@ -13,12 +13,3 @@ export function alignedTable({ columns, rows }: Table, numeric: readonly boolean
   };
   return [columns, ...cells].map((row) => `  ${row.map(padded).join('  ').trimEnd()}\n`).join('');
 }
-
-/** RFC 4180, with LF line ends. */
-export function csvTable({ columns, rows }: Table): string {
-  const quoted = (cell: string) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-  return [columns, ...rows].map((row) => `${row.map((cell) => quoted(guarded(cell))).join(',')}\n`).join('');
-}
-
-/** A spreadsheet takes a text that begins like this for a formula, and runs it; behind an apostrophe it stays a text. */
-const guarded = (cell: string) => (/^[=+\-@\t\r]/.test(cell) && !/^-\d+(\.\d+)?$/.test(cell) ? `'${cell}` : cell);

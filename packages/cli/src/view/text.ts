@@ -1,10 +1,3 @@
-/** `1234567` as `1,234,567`. */
-export function withSeparators(value: number | string): string {
-  const [integer, fraction] = String(value).split('.') as [string, string?];
-  const grouped = integer.replace(/\B(?=(\d{3})+$)/g, ',');
-  return fraction === undefined ? grouped : `${grouped}.${fraction}`;
-}
-
 /** Size in bytes for people, in units of 1024. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];

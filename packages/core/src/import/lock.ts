@@ -41,15 +41,20 @@ export async function takeImportLock(
   }
 }
 
+/** SQL that is true for the lock of this database, on a row of pg_locks. */
+const IS_HELD = `locktype = 'advisory' AND classid = 0 AND objid = ${IMPORT_LOCK} AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
+
+/** SQL of one value: whether somebody imports into this database now. Anybody may ask. */
+export const IS_IMPORT_RUNNING = `EXISTS (SELECT FROM pg_locks WHERE ${IS_HELD})`;
+
 /** Who imports into this database now, or null. */
 export async function lockHolder(client: pg.Client): Promise<string | null> {
   const { rows } = await client.query<{ name: string; pid: number; since: Date; host: string | null }>(
     `SELECT a.application_name AS name, a.pid, a.backend_start AS since, host(a.client_addr) AS host
-       FROM pg_locks l
+       FROM pg_locks
        JOIN pg_stat_activity a USING (pid)
-      WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = $1 AND l.granted
-        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
-    [IMPORT_LOCK],
+      WHERE ${IS_HELD}`,
   );
   const [holder] = rows;
   if (holder === undefined) return null;
