@@ -1,7 +1,8 @@
 /** The two programs as processes: what only a real process shows. */
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -166,6 +167,36 @@ describe('moniepoint and moniepoint-api', () => {
       await Promise.race([api.exit, new Promise((resolve) => setTimeout(() => resolve('still alive'), 10_000))]),
     ).toBe(0);
     await blocker.end();
+  });
+
+  it('10,000 idle connections and one that never ends its request keep nobody out, and do not stay', async () => {
+    const api = start('moniepoint-api', [], { DATABASE_URL: (await createDatabase()).url, API_PORT: '0' }, tmpdir());
+    await expect.poll(api.text, { timeout: 20_000 }).toContain('"msg":"serving"');
+    const url = new URL(/"url":"([^"]+)"/.exec(api.text())?.[1] as string);
+    // Without a reader a socket does not notice that the other end closed it.
+    const open = () =>
+      connect(Number(url.port), '127.0.0.1')
+        .on('error', () => {})
+        .resume();
+    const half = open();
+    let answer = '';
+    half.on('data', (data) => {
+      answer += data;
+    });
+    half.write('GET /health HTTP/1.1\r\nHost: x\r\nX-Half');
+    // Both ends need a file each; where a system allows fewer, as many as it allows.
+    const allowed = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' })) || 11_000;
+    const idle: Socket[] = [];
+    while (idle.length < Math.min(10_000, allowed - 1000)) {
+      idle.push(...Array.from({ length: 250 }, open));
+      await Promise.all(idle.slice(-250).map((socket) => once(socket, 'connect')));
+    }
+    const closed = Promise.all(idle.map((socket) => once(socket, 'close')));
+    for (let n = 0; n < 20; n += 1) expect((await fetch(`${url}health`)).status).toBe(200);
+    await expect.poll(() => answer, { timeout: 20_000 }).toMatch(/^HTTP\/1\.1 408 .*application\/problem\+json/s);
+    await closed; // the server does not keep what never asks
+    api.child.kill('SIGTERM');
+    expect(await api.exit).toBe(0);
   });
 
   it.each([
