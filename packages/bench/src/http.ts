@@ -1,6 +1,7 @@
 /**
  * Measures the API beside a bare node:http server that sends the same body, a Hono route with the usual middleware, and
- * Fastify: each in a process of its own, one after the other, in alternating order. Needs wrk.
+ * Fastify: each in a process of its own, one after the other, in alternating order. Ours stands on databases of several sizes.
+ * Needs wrk.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,12 +12,15 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { METRICS } from '@moniepoint/core/metrics';
+import { prepareData } from './data.ts';
 import { machineFacts, writeHttpResults } from './document.ts';
 
 const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '3' },
     seconds: { type: 'string', default: '4' },
+    /** How many events are stored, a list. */
+    events: { type: 'string', default: '10000,7000000' },
     /** Requests after which memory is compared; 0 leaves that out. */
     soak: { type: 'string', default: '5000000' },
   },
@@ -74,61 +78,81 @@ const residentMb = (pid: number) =>
 
 const folder = mkdtempSync(join(tmpdir(), 'mph-'));
 chmodSync(folder, 0o755); // the server of a root user runs as another one
-const site = { MONIEPOINT_HOME: join(folder, 'home'), API_PORT: '0' };
 const api = createRequire(import.meta.url).resolve('@moniepoint/api/main');
 const moniepoint = createRequire(import.meta.url).resolve('moniepoint/bin/moniepoint.js');
 const peer = (name: string) => new URL(`./peers/http-${name}.js`, import.meta.url).pathname;
-const data = new URL('../../../data', import.meta.url).pathname;
+
+const sizes = flags.events.split(',').map((events) => ({
+  events: `${Number(events).toLocaleString('en')} rows`,
+  rows: Number(events),
+  environment: { MONIEPOINT_HOME: join(folder, events), API_PORT: '0' },
+}));
+const run = (argv: readonly string[], environment: Record<string, string>) =>
+  execFileSync(process.execPath, [moniepoint, ...argv], { env: { ...process.env, ...environment }, stdio: 'ignore' });
 
 try {
-  execFileSync(process.execPath, [moniepoint, 'db', 'start'], { env: { ...process.env, ...site }, stdio: 'ignore' });
-  execFileSync(process.execPath, [moniepoint, 'import', data], { env: { ...process.env, ...site }, stdio: 'ignore' });
-  const ours = await startServer(api, [], site, join(folder, 'api.log'));
+  const servers: { events: string; server: Server }[] = [];
+  for (const { events, rows, environment } of sizes) {
+    const data = await prepareData(join(folder, 'data'), rows, Math.ceil(rows / 25_000));
+    run(['db', 'start'], environment);
+    run(['import', data.folder], environment);
+    servers.push({ events, server: await startServer(api, [], environment, join(folder, 'api.log')) });
+    say(`${events} imported`);
+  }
   const results = new Map<string, Load[]>();
   const measure = (name: string, url: string) => {
     const one = load(url, seconds);
     results.set(name, [...(results.get(name) ?? []), one]);
     say(`  ${Math.round(one.perSecond)} requests/s, p99 ${one.p99Ms.toFixed(2)} ms  ${name}`);
   };
+  const last = servers.at(-1) as (typeof servers)[0];
   for (let round = 1; round <= rounds; round += 1) {
     say(`round ${round} of ${rounds}`);
-    for (const { name } of round % 2 === 1 ? METRICS : [...METRICS].reverse()) {
-      const url = `${ours.url}/analytics/${name}`;
-      const body = await (await fetch(url)).text();
-      const bare = await startServer(peer('bare'), [body], {}, join(folder, 'bare.log'));
-      const both = [() => measure(`bare node:http, ${name}`, bare.url), () => measure(`moniepoint-api, ${name}`, url)];
-      for (const one of round % 2 === 1 ? both : both.reverse()) one();
-      await bare.stop();
+    const isEven = round % 2 === 0;
+    for (const { name } of isEven ? [...METRICS].reverse() : METRICS) {
+      for (const { events, server } of isEven ? [...servers].reverse() : servers) {
+        const url = `${server.url}/analytics/${name}`;
+        const body = await (await fetch(url)).text();
+        const bare = await startServer(peer('bare'), [body], {}, join(folder, 'bare.log'));
+        const both = [
+          () => measure(`bare node:http, ${name}, ${events}`, bare.url),
+          () => measure(`moniepoint-api, ${name}, ${events}`, url),
+        ];
+        for (const one of isEven ? both.reverse() : both) one();
+        await bare.stop();
+      }
     }
     for (const name of ['hono', 'fastify']) {
-      const body = await (await fetch(`${ours.url}/analytics/kyc-funnel`)).text();
+      const body = await (await fetch(`${last.server.url}/analytics/kyc-funnel`)).text();
       const other = await startServer(peer(name), [body], {}, join(folder, `${name}.log`));
-      measure(name === 'hono' ? 'Hono with the usual middleware, kyc-funnel' : 'Fastify, kyc-funnel', other.url);
+      const title = name === 'hono' ? 'Hono with the usual middleware' : 'Fastify';
+      measure(`${title}, kyc-funnel, ${last.events}`, other.url);
       await other.stop();
     }
   }
-  const memory: number[] = [residentMb(ours.pid)];
-  const rate = median((results.get('moniepoint-api, kyc-funnel') as Load[]).map(({ perSecond }) => perSecond));
+  const memory: number[] = [residentMb(last.server.pid)];
+  const loads = results.get(`moniepoint-api, kyc-funnel, ${last.events}`) as Load[];
   const soak = Number(flags.soak);
   if (soak > 0) {
-    load(`${ours.url}/analytics/kyc-funnel`, Math.ceil(soak / rate));
-    memory.push(residentMb(ours.pid));
+    say(`${soak} requests`);
+    load(`${last.server.url}/analytics/kyc-funnel`, Math.ceil(soak / median(loads.map(({ perSecond }) => perSecond))));
+    memory.push(residentMb(last.server.pid));
   }
-  await ours.stop();
-  const bareOf = (name: string) => results.get(`bare node:http, ${name.split(', ')[1]}`) as Load[];
+  for (const { server } of servers) await server.stop();
+  const bareOf = (name: string) => results.get(name.replace(/^[^,]+/, 'bare node:http')) as Load[];
   writeHttpResults(
-    machineFacts(`pnpm bench:http --rounds ${rounds} --seconds ${seconds} --soak ${soak}`),
-    [...results].map(([name, loads]) => ({
+    machineFacts(`pnpm bench:http --rounds ${rounds} --seconds ${seconds} --events ${flags.events} --soak ${soak}`),
+    [...results].map(([name, all]) => ({
       name,
-      perSecond: loads.map((one) => one.perSecond),
-      share: median(loads.map((one, round) => one.perSecond / (bareOf(name)[round] as Load).perSecond)),
-      p99Ms: median(loads.map((one) => one.p99Ms)),
-      p99Share: median(loads.map((one, round) => one.p99Ms / (bareOf(name)[round] as Load).p99Ms)),
+      perSecond: all.map((one) => one.perSecond),
+      share: median(all.map((one, round) => one.perSecond / (bareOf(name)[round] as Load).perSecond)),
+      p99Ms: median(all.map((one) => one.p99Ms)),
+      p99Share: median(all.map((one, round) => one.p99Ms / (bareOf(name)[round] as Load).p99Ms)),
     })),
     memory,
     soak,
   );
 } finally {
-  execFileSync(process.execPath, [moniepoint, 'db', 'stop'], { env: { ...process.env, ...site }, stdio: 'ignore' });
+  for (const { environment } of sizes) run(['db', 'stop'], environment);
   rmSync(folder, { recursive: true, force: true });
 }
