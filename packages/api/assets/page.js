@@ -1,6 +1,7 @@
 // Keeps the page at / fresh: asks again whether it has changed, and takes over what is new where it stands. Without this
 // script the page is complete, and fresh when it is loaded again.
 const ASK_AGAIN_MS = 2000;
+const ANSWER_DEADLINE_MS = 10_000;
 const content = document.getElementById('content');
 const live = document.getElementById('live');
 let etag = null;
@@ -21,7 +22,7 @@ function tellAges() {
   }
 }
 
-/** Takes over the new content; what is open, where the focus is and how far it was scrolled stay as they are. */
+/** Takes over the new content; what is open and where the focus is stay as they are. */
 function takeOver(page) {
   const fresh = new DOMParser().parseFromString(page, 'text/html').getElementById('content');
   const open = [...content.querySelectorAll('details[open]')].map(({ id }) => id);
@@ -36,24 +37,44 @@ function takeOver(page) {
   tellAges();
 }
 
+/** Says what is wrong until it is not: above the page, and once to a screen reader. */
+function complain(text) {
+  if (document.body.dataset.trouble === text) return;
+  if (text === undefined) delete document.body.dataset.trouble;
+  else document.body.dataset.trouble = text;
+  if (text !== undefined) live.textContent = text;
+}
+
 async function askAgain() {
+  let waitMs = ASK_AGAIN_MS;
   if (!document.hidden) {
     try {
-      const response = await fetch('/', { cache: 'no-store', headers: etag === null ? {} : { 'If-None-Match': etag } });
-      if (response.status !== 304) {
-        if (!response.ok) throw new Error(`status ${response.status}`);
-        etag = response.headers.get('ETag');
-        takeOver(await response.text());
+      const response = await fetch('/', {
+        cache: 'no-store',
+        headers: etag === null ? {} : { 'If-None-Match': etag },
+        signal: AbortSignal.timeout(ANSWER_DEADLINE_MS),
+      });
+      if (response.status === 401) {
+        complain('Your token is no longer known. Load this page again to give another one.');
+        return;
       }
-      document.body.classList.remove('offline');
+      if (response.status === 429) {
+        waitMs = 1000 * Number(response.headers.get('Retry-After') ?? 60);
+        complain('This address has asked too often. What is shown may be old; it is asked for again in a while.');
+      } else {
+        if (response.ok) {
+          takeOver(await response.text());
+          etag = response.headers.get('ETag');
+        } else if (response.status !== 304) {
+          throw new Error(`status ${response.status}`);
+        }
+        complain(undefined);
+      }
     } catch {
-      // The server is away or refuses: the page says so until it answers again.
-      if (!document.body.classList.contains('offline'))
-        live.textContent = 'The server does not answer. What is shown may be old.';
-      document.body.classList.add('offline');
+      complain('The server does not answer. What is shown may be old.'); // until it does
     }
   }
-  setTimeout(askAgain, ASK_AGAIN_MS);
+  setTimeout(askAgain, waitMs);
 }
 
 tellAges();

@@ -2,7 +2,13 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Access, type Caller, createGate } from './access.ts';
 
 const OPEN: Access = { tokens: [], rateLimit: 0, trustedHops: 0 };
-const CALLER: Caller = { path: '/imports', authorization: undefined, forwardedFor: undefined, address: '10.0.0.1' };
+const CALLER: Caller = {
+  path: '/imports',
+  authorization: undefined,
+  forwardedFor: undefined,
+  address: '10.0.0.1',
+  fetchMode: undefined,
+};
 
 describe('tokens', () => {
   const gate = createGate({ ...OPEN, tokens: ['old-token-0123456789', 'new-token-0123456789'] });
@@ -22,7 +28,9 @@ describe('tokens', () => {
     expect(statusFor(authorization)).toBe(status);
   });
 
-  it('the page asks a browser for a password', () => {
+  it('the page asks a browser for a password where a person opens it, and not its script', () => {
+    expect(gate({ ...CALLER, path: '/', fetchMode: 'navigate' }).headers['WWW-Authenticate']).toMatch(/^Basic/);
+    expect(gate({ ...CALLER, path: '/', fetchMode: 'cors' }).headers['WWW-Authenticate']).toMatch(/^Bearer/);
     expect(gate({ ...CALLER, path: '/' }).headers['WWW-Authenticate']).toBe('Basic realm="moniepoint"');
   });
 

@@ -15,6 +15,8 @@ export type Caller = {
   readonly path: string;
   readonly authorization: string | undefined;
   readonly forwardedFor: string | undefined;
+  /** What a browser says of itself: `navigate` where a person opens a page. */
+  readonly fetchMode: string | undefined;
   /** The peer of the connection. */
   readonly address: string;
 };
@@ -67,8 +69,10 @@ export function createGate({ tokens, rateLimit, trustedHops }: Access): (caller:
       }
     }
     if (digests.length > 0 && !isKnown(caller.authorization, digests)) {
-      // A browser asks its user for a password when it is told Basic, and cannot send anything else.
-      headers['WWW-Authenticate'] = `${caller.path === '/' ? 'Basic' : 'Bearer'} realm="moniepoint"`;
+      // A browser that is told Basic asks its user for a password: wanted where a person opens the page, not where its
+      // script asks in the background.
+      const isOpened = caller.path === '/' && (caller.fetchMode ?? 'navigate') === 'navigate';
+      headers['WWW-Authenticate'] = `${isOpened ? 'Basic' : 'Bearer'} realm="moniepoint"`;
       const detail =
         'This needs one of API_TOKENS: send the header Authorization: Bearer TOKEN, or the token as the password of Basic, under any name.';
       return { refusal: { status: 401, detail }, headers };

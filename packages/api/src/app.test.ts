@@ -10,6 +10,7 @@ import { type AppOptions, createApp } from './app.ts';
 import { NOTHING_PUBLISHED, type Published } from './live-snapshot.ts';
 
 const SNAPSHOT: Snapshot = {
+  dataId: 'a',
   dataVersion: 7,
   asOf: '2024-02-01T03:04:05.678Z',
   monthVersions: { '2024-01': 7 },
@@ -25,6 +26,7 @@ const SNAPSHOT: Snapshot = {
 
 /** Merchants A and B in two months: B leads in the second one and over both. */
 const VOLUMES: Volumes = {
+  dataId: 'a',
   dataVersion: 7,
   asOf: SNAPSHOT.asOf,
   merchants: ['', 'A', 'B, "b"'],
@@ -180,6 +182,20 @@ describe('parameters', () => {
     const { response, status, body } = await ask(`/analytics/${question}`);
     expect([status, response.headers.get('Content-Type')]).toEqual([400, 'application/problem+json']);
     expect(JSON.parse(body)).toMatchObject({ status: 400, detail });
+  });
+
+  it('ranges that hold the same months are searched once, and no range costs more than the months that are there', async () => {
+    const { hono, publish } = app(null);
+    let searches = 0;
+    const months = new Map(VOLUMES.months);
+    months[Symbol.iterator] = () => {
+      searches += 1;
+      return VOLUMES.months[Symbol.iterator]();
+    };
+    publish(SNAPSHOT, { volumes: { ...VOLUMES, months } });
+    for (let year = 3000; year < 3050; year += 1)
+      expect((await hono.request(`/analytics/top-merchants?from=0001-01&to=${year}-01`)).status).toBe(200);
+    expect(searches).toBe(1);
   });
 
   it('months without a success are 404, in every format', async () => {

@@ -11,13 +11,14 @@ import { serveDocs } from './docs.ts';
 import { createLeaders } from './leaders.ts';
 import { NOTHING_PUBLISHED, type Published } from './live-snapshot.ts';
 import {
+  type Answer,
+  answer,
   matchesEtag,
   microsecondsSince,
+  notModifiedHeaders,
   PROBLEM_TYPE,
-  prepareResponse,
   prepareResponses,
   problemBody,
-  type ReadyResponse,
   type ReadyResponses,
   requestHeaders,
   requestIdOf,
@@ -135,6 +136,7 @@ export function createApp(options: AppOptions): App {
       path: c.req.path,
       authorization: c.req.header('Authorization'),
       forwardedFor: c.req.header('X-Forwarded-For'),
+      fetchMode: c.req.header('Sec-Fetch-Mode'),
       address: c.env?.incoming?.socket.remoteAddress ?? '',
     });
     if (refusal !== null) return problem(c, refusal.status, refusal.detail, headers);
@@ -144,26 +146,24 @@ export function createApp(options: AppOptions): App {
   });
 
   /** Sends an answer as it is, or says that it is known already, or that there is none. */
-  const send = (c: Context<Env>, response: ReadyResponse | null | undefined) => {
+  const send = (c: Context<Env>, response: Answer | null | undefined) => {
     if (response === null || response === undefined) return notReady(c, published);
     if (response.status === 404) return problem(c, 404, response.body, response.headers);
     if (matchesEtag(c.req.header('If-None-Match'), response.headers.ETag as string)) {
-      const { 'Content-Type': _, 'Content-Disposition': __, ...headers } = response.headers;
-      return c.body(null, 304, headers);
+      return c.body(null, 304, notModifiedHeaders(response.headers));
     }
     return c.body(response.body, 200, response.headers);
   };
 
-  const ask = (metric: Metric, { format = 'json', mode, ...range }: Question): ReadyResponse | null => {
+  const ask = (metric: Metric, { format = 'json', mode, ...range }: Question): Answer | null => {
     const { snapshot, volumes } = published;
     if (snapshot === null) return null;
     const { answers } = snapshot;
-    if (mode === 'nested')
-      return prepareResponse(metric, { ...answers, kycFunnel: answers.kycFunnelNested }, format, snapshot, {});
-    if (Object.keys(range).length === 0) return prepareResponse(metric, answers, format, snapshot, {});
+    if (mode === 'nested') return answer(metric, { ...answers, kycFunnel: answers.kycFunnelNested }, format, snapshot);
+    if (Object.keys(range).length === 0) return answer(metric, answers, format, snapshot);
     if (volumes === null) return null;
     const [topMerchant = null] = leadersOf(range);
-    return prepareResponse(metric, { ...answers, topMerchant }, format, volumes, {});
+    return answer(metric, { ...answers, topMerchant }, format, volumes);
   };
 
   for (const metric of METRICS) {
@@ -177,7 +177,7 @@ export function createApp(options: AppOptions): App {
     const { limit = '10', format = 'json', ...range } = c.req.valid('query') as Question;
     const { volumes } = published;
     if (volumes === null) return send(c, null);
-    return send(c, prepareResponse(LEADERBOARD, leadersOf(range).slice(0, Number(limit)), format, volumes, {}));
+    return send(c, answer(LEADERBOARD, leadersOf(range).slice(0, Number(limit)), format, volumes));
   });
 
   hono.openapi(healthRoute, (c) =>

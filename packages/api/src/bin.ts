@@ -88,6 +88,7 @@ export function createLog(io: Io, level: string): Logger {
     if (waiting !== '') io.err(waiting);
     waiting = '';
   };
+  process.once('exit', flush);
   const write = (line: string) => {
     if (waiting === '') setTimeout(flush, LOG_DELAY_MS);
     waiting += io.terminal === null ? line : readableLine(line);

@@ -47,6 +47,7 @@ const months = Array.from({ length: 30 }, (_, index) => {
 
 const DATA: Published = {
   snapshot: {
+    dataId: 'a',
     dataVersion: 7,
     asOf: '2024-02-01T03:04:05.678Z',
     monthVersions: {},
@@ -63,6 +64,7 @@ const DATA: Published = {
     },
   },
   volumes: {
+    dataId: 'a',
     dataVersion: 7,
     asOf: '2024-02-01T03:04:05.678Z',
     // One that would be something else if it were not escaped.
@@ -243,9 +245,9 @@ describe.runIf(hasBrowser)('in a browser', () => {
     const { page } = await open(url);
     let isAway = true;
     await page.route('**/*', (route) => (isAway ? route.abort() : route.continue()));
-    await page.locator('body.offline').waitFor({ timeout: 10_000 });
+    await page.locator('body[data-trouble*="does not answer"]').waitFor({ timeout: 10_000 });
     isAway = false;
-    await page.locator('body:not(.offline)').waitFor({ timeout: 10_000 });
+    await page.locator('body:not([data-trouble])').waitFor({ timeout: 10_000 });
     expect(await textOf(page)).toContain('₦98,765,432.10');
   });
 

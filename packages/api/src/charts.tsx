@@ -19,6 +19,7 @@ export function Bar({ share, tone = '' }: { readonly share: number; readonly ton
 const WIDTH = 640;
 const HEIGHT = 200;
 const LEFT = 64;
+const RIGHT = 28; // half of the last month's name, in the larger type of a phone
 const BOTTOM = 22;
 const TOP = 16;
 
@@ -36,7 +37,7 @@ export function Columns({
 }) {
   const x = scaleBand(
     values.map(({ name }) => name),
-    [LEFT, WIDTH],
+    [LEFT, WIDTH - RIGHT],
   ).padding(0.25);
   const y = scaleLinear([0, Math.max(1, ...values.map(({ value }) => value))], [HEIGHT - BOTTOM, TOP]).nice(4);
   const ticks = y.ticks(4).filter(Number.isInteger);
@@ -46,7 +47,7 @@ export function Columns({
     <svg class="columns" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={label}>
       {ticks.map((tick) => (
         <>
-          <line class="grid" x1={LEFT} x2={WIDTH} y1={y(tick)} y2={y(tick)} />
+          <line class="grid" x1={LEFT} x2={WIDTH - RIGHT} y1={y(tick)} y2={y(tick)} />
           <text class="tick" x={LEFT - 8} y={y(tick) + 4} text-anchor="end">
             {withSeparators(tick)}
           </text>

@@ -2,22 +2,28 @@ import type { Leader } from '@moniepoint/core/metrics';
 import { findLeaders, type Volumes } from '@moniepoint/core/volumes';
 import { MAX_LEADERS, type Question } from './routes.ts';
 
-/** Ranges kept; there is one for each pair of months, so that years of data have some thousand. */
 const MAX_RANGES = 1_000;
 
 /**
- * Finds the leaders of the months that a request asks for, MAX_LEADERS of them, best first. Each range is searched for once.
+ * Finds the leaders of the months that a request asks for, MAX_LEADERS of them, best first. Ranges that hold the same months
+ * are one, and each is searched for once while no more than MAX_RANGES are asked for.
  *
  * @param volumes null before they are read: then there are none
  */
 export function createLeaders(volumes: Volumes | null): (asked: Question) => readonly Leader[] {
+  const months = [...(volumes?.months.keys() ?? [])];
   const found = new Map<string, readonly Leader[]>();
   return ({ month, from = month, to = month }) => {
-    if (volumes === null) return [];
-    const key = `${from}/${to}`;
-    const leaders = found.get(key) ?? findLeaders(volumes, { from: from ?? null, to: to ?? null }, MAX_LEADERS);
-    if (found.size >= MAX_RANGES) found.clear();
-    found.set(key, leaders);
+    const first = months.find((one) => from === undefined || one >= from);
+    const last = months.findLast((one) => to === undefined || one <= to);
+    if (volumes === null || first === undefined || last === undefined || first > last) return [];
+    const key = `${first}/${last}`;
+    let leaders = found.get(key);
+    if (leaders === undefined) {
+      leaders = findLeaders(volumes, { from: first, to: last }, MAX_LEADERS);
+      if (found.size >= MAX_RANGES) found.clear();
+      found.set(key, leaders);
+    }
     return leaders;
   };
 }

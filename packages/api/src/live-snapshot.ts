@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Database, endSession, inTransaction } from '@moniepoint/core/db/database';
+import { type Database, endSession, inTransaction, withSession } from '@moniepoint/core/db/database';
 import { hasReader, readOnly } from '@moniepoint/core/db/reader';
 import { describeError, errorCode } from '@moniepoint/core/errors';
 import { type ImportEntry, readImports } from '@moniepoint/core/imports';
 import { readMark, readSnapshot, SNAPSHOT_CHANNEL, type Snapshot } from '@moniepoint/core/snapshot';
 import { type LastRun, readLastRun, readTotals, type Totals } from '@moniepoint/core/status';
-import { readVolumes, type Volumes } from '@moniepoint/core/volumes';
+import { belongTo, readVolumes, type Volumes } from '@moniepoint/core/volumes';
 
 /** What the API serves from: all of it is in memory. */
 export type Published = {
@@ -38,18 +38,19 @@ const POLL_MS = 700;
 const MAX_BACKOFF_MS = 2_000;
 /** A server that does not answer this long counts as down. */
 const ANSWER_DEADLINE_MS = 5_000;
-/** The same for the volumes, of which there may be many million at the start. */
-const VOLUMES_DEADLINE_MS = 60_000;
+/** The same for the volumes, of which there may be many million at the start; and how long to wait when that failed. */
+const VOLUMES_DEADLINE_MS = 600_000;
+const VOLUMES_PAUSE_MS = 5_000;
 const CLOSE_DEADLINE_MS = 1_500;
 /** Lines of the ledger kept in memory. */
 const MAX_IMPORTS = 1_000;
 
 /**
  * Follows the snapshot and the ledger until closed. Never throws for a database that is down, not even at the start: it keeps
- * what it has and tries again.
+ * what it has and tries again. An empty database takes nothing away either: what was published last stays.
  *
  * @param onChange called when something new was published, or an import failed
- * @param onTrouble called once when the database stops answering, with the reason
+ * @param onTrouble called with the reason when the database stops answering, or cannot be read
  */
 export function followSnapshot(
   database: Pick<Database, 'connect'>,
@@ -57,9 +58,17 @@ export function followSnapshot(
   onTrouble: (reason: string) => void,
 ): LiveSnapshot {
   const closing = new AbortController();
+  const pause = (ms: number) => sleep(ms, undefined, { signal: closing.signal, ref: false }).catch(() => {});
   let mark: string | null = null;
   let published = NOTHING_PUBLISHED;
+  /** Of the database as it was seen last; null where that was empty. */
+  let stored: Snapshot | null = null;
   let isConnected = false;
+
+  function take(news: Partial<Published>): void {
+    published = { ...published, ...news };
+    onChange(published);
+  }
 
   async function follow(): Promise<void> {
     const client = await database.connect('api');
@@ -69,40 +78,67 @@ export function followSnapshot(
       client.on('end', () => wake());
       await client.query(`LISTEN ${SNAPSHOT_CHANNEL}`);
       let isReader = await hasReader(client);
-      let volumes = null as Volumes | null; // another connection may lead to another database
       while (!closing.signal.aborted) {
         // Armed before the query: a notification that comes during it is not missed.
         const woken = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        const read = <T>(work: () => Promise<T>) => inTransaction(client, work, readOnly(isReader));
         await answered(ANSWER_DEADLINE_MS, async () => {
+          const read = <T>(work: () => Promise<T>) => inTransaction(client, work, readOnly(isReader));
           const newest = await ifSchemaExists(() => read(() => readMark(client)));
+          if (newest === null) stored = null;
           if (newest === mark || newest === null) return;
           isReader = await hasReader(client); // the schema may have come only now
-          published = await read(async () => ({
-            snapshot: await readSnapshot(client),
-            volumes: published.volumes,
-            imports: await readImports(client, MAX_IMPORTS),
-            totals: await readTotals(client),
-            lastRun: await readLastRun(client),
-          }));
-          onChange(published);
+          const found = await ifSchemaExists(() =>
+            read(async () => ({
+              snapshot: await readSnapshot(client),
+              imports: await readImports(client, MAX_IMPORTS),
+              totals: await readTotals(client),
+              lastRun: await readLastRun(client),
+            })),
+          );
+          if (found === null) return;
+          const { snapshot, ...others } = found;
+          stored = snapshot;
+          take({ ...others, snapshot: snapshot ?? published.snapshot });
           mark = newest;
         });
         isConnected = true;
-        const { snapshot } = published;
-        if (snapshot !== null && volumes?.dataVersion !== snapshot.dataVersion) {
-          await answered(VOLUMES_DEADLINE_MS, async () => {
-            volumes = await read(async () => readVolumes(client, (await readSnapshot(client)) ?? snapshot, volumes));
-            published = { ...published, volumes };
-            onChange(published);
-          });
-        }
-        await Promise.race([woken, sleep(POLL_MS, undefined, { signal: closing.signal, ref: false }).catch(() => {})]);
+        if (!isCatchingUp && isBehind()) catchingUp = catchUp();
+        await Promise.race([woken, pause(POLL_MS)]);
       }
     } finally {
       await endSession(client);
+    }
+  }
+
+  let isCatchingUp = false;
+  let catchingUp = Promise.resolve();
+  const isBehind = () => stored !== null && !belongTo(published.volumes, stored) && !closing.signal.aborted;
+
+  /** Reads the volumes in a session of its own, so that many of them do not hold up the answers. */
+  async function catchUp(): Promise<void> {
+    isCatchingUp = true;
+    try {
+      await withSession(database, 'api volumes', async (client) => {
+        closing.signal.addEventListener('abort', () => endSession(client), { once: true });
+        const isReader = await hasReader(client);
+        const read = () =>
+          inTransaction(
+            client,
+            async () => {
+              stored = await readSnapshot(client);
+              if (stored !== null) take({ volumes: await readVolumes(client, stored, published.volumes) });
+            },
+            readOnly(isReader),
+          );
+        while (isBehind()) await answered(VOLUMES_DEADLINE_MS, read);
+      });
+    } catch (error) {
+      if (!closing.signal.aborted && isConnected) onTrouble(`volumes of the months: ${describeError(error)}`);
+      await pause(VOLUMES_PAUSE_MS);
+    } finally {
+      isCatchingUp = false;
     }
   }
 
@@ -114,7 +150,7 @@ export function followSnapshot(
         if (isConnected || backoff === 100) onTrouble(describeError(error));
         if (isConnected) backoff = 100;
         isConnected = false;
-        await sleep(backoff * (0.5 + Math.random() / 2), undefined, { signal: closing.signal }).catch(() => {});
+        await pause(backoff * (0.5 + Math.random() / 2));
       }
     }
   }
@@ -124,7 +160,7 @@ export function followSnapshot(
     isConnected: () => isConnected,
     close: async () => {
       closing.abort();
-      await Promise.race([running, sleep(CLOSE_DEADLINE_MS, undefined, { ref: false })]);
+      await Promise.race([Promise.all([running, catchingUp]), sleep(CLOSE_DEADLINE_MS, undefined, { ref: false })]);
     },
   };
 }
@@ -143,12 +179,12 @@ async function answered(deadlineMs: number, work: () => Promise<void>): Promise<
   }
 }
 
-/** A database without our tables is one into which nothing was imported yet. */
+/** A database without our tables, or with older ones that somebody has yet to migrate, is one that has nothing to serve yet. */
 async function ifSchemaExists<T>(read: () => Promise<T>): Promise<T | null> {
   try {
     return await read();
   } catch (error) {
-    if (errorCode(error) === '42P01') return null; // undefined_table
+    if (['42P01', '42703'].includes(errorCode(error) ?? '')) return null; // undefined_table, undefined_column
     throw error;
   }
 }

@@ -46,6 +46,7 @@ const ALWAYS: readonly HeaderName[] = [
   ...(['X-Request-Id', 'Server-Timing', 'X-Process-Time', 'X-Content-Type-Options', 'X-Frame-Options'] as const),
   ...(['X-XSS-Protection', 'Referrer-Policy', 'Content-Security-Policy', 'Cache-Control'] as const),
 ];
+const TIMES: readonly HeaderName[] = ['Server-Timing', 'X-Process-Time'];
 const DATA: readonly HeaderName[] = ['ETag', 'X-Data-Version', 'X-Data-As-Of'];
 /** Present where the configuration or a parameter asks for them. */
 const SOMETIMES: readonly HeaderName[] = [
@@ -103,7 +104,8 @@ function headersOf(path: string, status: string, { content }: Response): Record<
   const isMetric = path.startsWith('/analytics/');
   const isOk = status === '200' || status === '304';
   const required = [
-    ...ALWAYS,
+    // What is refused before it is a request takes no time that could be told.
+    ...ALWAYS.filter((name) => status !== 'default' || !TIMES.includes(name)),
     ...(isMetric && isOk ? DATA : []),
     ...(path === '/' && isOk ? (['ETag'] as const) : []),
     ...(BY_STATUS[status] ?? []),
@@ -112,7 +114,7 @@ function headersOf(path: string, status: string, { content }: Response): Record<
     ...SOMETIMES,
     ...(isMetric && status === '404' ? (['X-Data-Version', 'X-Data-As-Of'] as const) : []),
     ...(content?.['text/csv'] === undefined ? [] : (['Content-Disposition'] as const)),
-    ...(status === 'default' ? (['Allow'] as const) : []),
+    ...(status === 'default' ? (['Allow', ...TIMES] as const) : []),
   ];
   const refer = (name: HeaderName) => ({ $ref: `#/components/headers/${name}` });
   return Object.fromEntries([

@@ -57,7 +57,11 @@ export function renderPage(content: PageContent): string {
         <div id="content" tabindex={-1}>
           <Freshness {...content} />
           <main>
-            {published.snapshot === null ? <Empty /> : <Metrics {...content} snapshot={published.snapshot} />}
+            {published.snapshot === null ? (
+              <Empty {...content} />
+            ) : (
+              <Metrics {...content} snapshot={published.snapshot} />
+            )}
           </main>
           {published.totals !== null && <Imports {...content} />}
         </div>
@@ -115,14 +119,19 @@ function Progress({ files = 0, files_done = 0, rows_read = 0 }: ImportState) {
   );
 }
 
-function Empty() {
+function Empty({ importState, published: { lastRun } }: PageContent) {
+  const isRunning = importState.state === 'running' || lastRun?.outcome === 'running';
   return (
-    <section class="card wide">
-      <h2>Nothing was imported yet</h2>
-      <p>
-        Put <code>activities_YYYYMMDD.csv</code> files into a folder and run <code>moniepoint import FOLDER</code>. This
-        page fills by itself.
-      </p>
+    <section class="card wide" aria-labelledby="title-empty">
+      <h2 id="title-empty">Nothing was imported yet</h2>
+      {isRunning ? (
+        <p>The first import is running. The metrics appear with the first file that is committed.</p>
+      ) : (
+        <p>
+          Put <code>activities_YYYYMMDD.csv</code> files into a folder and run <code>moniepoint import FOLDER</code>.
+          This page fills by itself.
+        </p>
+      )}
     </section>
   );
 }
@@ -230,7 +239,7 @@ function MonthlyMerchants({ answers: { monthlyActiveMerchants } }: { readonly an
                 </tr>
               </thead>
               <tbody>
-                {[...monthlyActiveMerchants].reverse().map(({ month, merchants }) => (
+                {[...shown].reverse().map(({ month, merchants }) => (
                   <tr>
                     <th scope="row">{month}</th>
                     <td class="number">{withSeparators(merchants)}</td>
@@ -385,7 +394,7 @@ function Imports({ published: { imports, totals, lastRun } }: PageContent) {
       <section class="card wide" aria-labelledby="title-imports">
         <h2 id="title-imports">Last imports</h2>
         <p>
-          {withSeparators(files)} files are loaded: {withSeparators(rows.read)} rows read ={' '}
+          Loaded files: {withSeparators(files)}. Rows: {withSeparators(rows.read)} read ={' '}
           {withSeparators(rows.accepted)} accepted + {withSeparators(rows.duplicate)} duplicate +{' '}
           {withSeparators(rows.rejected)} rejected.
           {lastRun !== null && lastRun.finishedAt !== null && (

@@ -2,12 +2,16 @@ import { randomUUID } from 'node:crypto';
 import { csvTable, METRICS, type Metric } from '@moniepoint/core/metrics';
 import type { Snapshot } from '@moniepoint/core/snapshot';
 
-/** An answer to a question about a metric; one without parameters is made once per snapshot and sent many times. */
-export type ReadyResponse = {
+/** What is answered to a question about a metric. */
+export type Answer = {
   readonly status: 200 | 404;
+  /** Of a 404 its detail alone, because its request id is added when it is sent. */
   readonly body: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** For the hot path: all headers that do not change from request to request. */
+};
+
+/** An answer that is made once per snapshot and sent many times, with all headers that do not change from request to request. */
+export type ReadyResponse = Answer & {
   readonly rawHeaders: readonly string[];
   readonly rawNotModifiedHeaders: readonly string[];
 };
@@ -54,44 +58,51 @@ export const metricPath = ({ name }: { readonly name: string }) => `/analytics/$
  * @param fixedHeaders of every answer
  */
 export function prepareResponses(snapshot: Snapshot, fixedHeaders: Readonly<Record<string, string>>): ReadyResponses {
+  const raw = (headers: Readonly<Record<string, string>>) => Object.entries({ ...headers, ...fixedHeaders }).flat();
   return new Map(
-    METRICS.map((metric) => [
-      metricPath(metric),
-      prepareResponse(metric, snapshot.answers, 'json', snapshot, fixedHeaders),
-    ]),
+    METRICS.map((metric) => {
+      const found = answer(metric, snapshot.answers, 'json', snapshot);
+      const rawHeaders = [...raw(found.headers), 'Content-Length', String(Buffer.byteLength(found.body))];
+      return [
+        metricPath(metric),
+        { ...found, rawHeaders, rawNotModifiedHeaders: raw(notModifiedHeaders(found.headers)) },
+      ];
+    }),
   );
 }
 
 /**
- * One answer, from what the metric is computed from; where nothing matches a 404, whose body is its detail, because its
- * request id is added when it is sent.
+ * One answer, from what the metric is computed from; where nothing matches a 404.
  *
  * @param data what the answer belongs to
  */
-export function prepareResponse<Source>(
+export function answer<Source>(
   metric: Metric<Source>,
   source: Source,
   format: 'json' | 'csv',
-  data: Pick<Snapshot, 'dataVersion' | 'asOf'>,
-  fixedHeaders: Readonly<Record<string, string>>,
-): ReadyResponse {
-  // The time is part of the tag because a new database counts its versions from 1 again.
-  const etag = `"${data.dataVersion}-${Date.parse(data.asOf).toString(36)}"`;
-  const dataHeaders = { 'X-Data-Version': String(data.dataVersion), 'X-Data-As-Of': data.asOf };
+  { dataVersion, asOf }: Pick<Snapshot, 'dataVersion' | 'asOf'>,
+): Answer {
+  const dataHeaders = { 'X-Data-Version': String(dataVersion), 'X-Data-As-Of': asOf };
   const json = metric.toJson(source);
-  if (json === null) return { ...NO_RAW, status: 404, body: metric.noData as string, headers: dataHeaders };
-  const body = format === 'json' ? json : csvTable(metric.toTable(source));
-  const okHeaders = { ...dataHeaders, 'Cache-Control': 'no-cache', ETag: etag };
-  const headers = { ...okHeaders, ...contentHeaders(metric.name, format) };
-  const raw = (all: Record<string, string>) => Object.entries({ ...all, ...fixedHeaders }).flat();
+  if (json === null) return { status: 404, body: metric.noData as string, headers: dataHeaders };
   return {
-    ...{ status: 200, body, headers },
-    rawHeaders: [...raw(headers), 'Content-Length', String(Buffer.byteLength(body))],
-    rawNotModifiedHeaders: raw(okHeaders),
+    status: 200,
+    body: format === 'json' ? json : csvTable(metric.toTable(source)),
+    headers: {
+      ...dataHeaders,
+      'Cache-Control': 'no-cache',
+      // The time is part of the tag because a new database counts its versions from 1 again.
+      ETag: `"${dataVersion}-${Date.parse(asOf).toString(36)}"`,
+      ...contentHeaders(metric.name, format),
+    },
   };
 }
 
-const NO_RAW = { rawHeaders: [], rawNotModifiedHeaders: [] };
+/** Of a 304: all but those that describe a body. */
+export function notModifiedHeaders(headers: Readonly<Record<string, string>>): Record<string, string> {
+  const { 'Content-Type': _, 'Content-Disposition': __, ...others } = headers;
+  return others;
+}
 
 const contentHeaders = (name: string, format: 'json' | 'csv'): Record<string, string> =>
   format === 'json'

@@ -83,19 +83,9 @@ describe('the live snapshot', () => {
     await expect.poll(() => statements.at(-2)).toContain('FROM merchant ');
     const begin = statements.findIndex((text) => text.includes('from "snapshot"')) - 1;
     const asReader = `${READ_ONLY_MOMENT.begin}; SET LOCAL ROLE moniepoint_reader`;
-    expect(statements.slice(begin)).toEqual([
-      asReader,
-      expect.stringContaining('from "snapshot"'),
-      expect.stringContaining('from "ledger"'),
-      expect.stringContaining('FROM ledger'),
-      expect.stringContaining('FROM ledger'),
-      expect.stringContaining('FROM import_run'),
-      'COMMIT',
-      asReader,
-      expect.stringContaining('from "snapshot"'),
-      expect.stringContaining('FROM merchant '),
-      'COMMIT',
-    ]);
+    const begins = statements.slice(begin).filter((text) => text.startsWith('BEGIN'));
+    expect(begins.length).toBeGreaterThanOrEqual(2);
+    expect(new Set(begins)).toEqual(new Set([asReader]));
   });
 
   it('brings the volumes of the months along, also those of a later import', async () => {
@@ -165,9 +155,11 @@ describe('the live snapshot', () => {
   it('another database with the same version is noticed', async () => {
     const [first, second] = [await createDatabase(), await createDatabase()];
     await publish(first, 1, true);
-    await query(second, "INSERT INTO snapshot VALUES (true, 1, now() + interval '1 s', $1, '{}')", [
-      JSON.stringify({ ...ANSWERS, kycFunnel: { documentsSubmitted: 2 } }),
-    ]);
+    await query(
+      second,
+      "INSERT INTO snapshot (data_version, published_at, answers, month_versions) VALUES (1, now() + interval '1 s', $1, '{}')",
+      [JSON.stringify({ ...ANSWERS, kycFunnel: { documentsSubmitted: 2 } })],
+    );
     let current = first;
     const api = await start({ connect: (role) => current.connect(role) });
     const body = async () => (await fetch(`${api.url}/analytics/kyc-funnel`)).text();
@@ -178,6 +170,82 @@ describe('the live snapshot', () => {
       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'moniepoint api' AND datname = current_database()",
     );
     await expect.poll(body, { timeout: 5000 }).toContain('"documents_submitted":2');
+  });
+
+  it('other data in the place of the old ones are served whole, also under an open connection', async () => {
+    const database = await createDatabase();
+    const api = await start(database);
+    const load = (...rows: string[]) =>
+      runImport(
+        database,
+        [writeActivities(createFolder(), 'a.csv', rows)],
+        PLAIN_IMPORT,
+        () => {},
+        new AbortController().signal,
+      );
+    const answers = async () =>
+      Promise.all(
+        ['top-merchant', 'top-merchants', 'top-merchant?from=2024-01'].map(async (question) =>
+          (await fetch(`${api.url}/analytics/${question}`)).text(),
+        ),
+      );
+    await load(row({ merchant_id: 'OLD' }));
+    await expect.poll(answers, WITHIN_A_SECOND).toEqual(Array(3).fill(expect.stringContaining('OLD')));
+    await query(database, 'DROP SCHEMA public CASCADE; CREATE SCHEMA public');
+    await load(row({ merchant_id: 'NEW' }));
+    await expect.poll(answers, WITHIN_A_SECOND).toEqual(Array(3).fill(expect.stringContaining('NEW')));
+    await load(row({ merchant_id: 'NEWER', amount: '1', event_id: eventId(2) }));
+    await expect
+      .poll(async () => (await answers())[1], WITHIN_A_SECOND)
+      .toBe('[{"merchant_id":"NEW","total_volume":100.00},{"merchant_id":"NEWER","total_volume":1.00}]');
+  });
+
+  it.each([
+    ['with the schema', false],
+    ['without', true],
+  ])('an empty database behind a new connection takes nothing away: %s', async (_, isEmpty) => {
+    const [full, empty] = [await createDatabase(), await createDatabase({ isEmpty })];
+    const file = writeActivities(createFolder(), 'a.csv', [row()]);
+    await runImport(full, [file], PLAIN_IMPORT, () => {}, new AbortController().signal);
+    let current = full;
+    let connections = 0;
+    const api = await start({
+      connect: (role) => {
+        connections += 1;
+        return current.connect(role);
+      },
+    });
+    const statuses = async () =>
+      Promise.all(
+        ['analytics/top-merchant', 'analytics/top-merchants', 'analytics/kyc-funnel?format=csv', 'readyz'].map(
+          async (path) => (await fetch(`${api.url}/${path}`)).status,
+        ),
+      );
+    await expect.poll(statuses, WITHIN_A_SECOND).toEqual([200, 200, 200, 200]);
+    current = empty;
+    await query(
+      full,
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'moniepoint api%' AND datname = current_database()",
+    );
+    const health = async () => (await (await fetch(`${api.url}/health`)).json()) as { database: string };
+    await expect.poll(async () => (await health()).database, { timeout: 5000 }).toBe('up');
+    if (!isEmpty) await query(empty, "INSERT INTO import_run (started_at, program_version) VALUES (now(), 'x')");
+    const before = connections;
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(await statuses()).toEqual([200, 200, 200, 200]);
+    expect([(await health()).database, connections]).toEqual(['up', before]);
+  });
+
+  it('an older schema is waited for, and is no database that is down', async () => {
+    const database = await createDatabase();
+    await publish(database, 1, false);
+    await query(database, 'ALTER TABLE snapshot RENAME COLUMN month_versions TO not_yet');
+    const api = await start(database);
+    const health = async () => (await (await fetch(`${api.url}/health`)).json()) as { database: string };
+    await expect.poll(async () => (await health()).database).toBe('up');
+    expect((await fetch(`${api.url}/readyz`)).status).toBe(503);
+    await query(database, 'ALTER TABLE snapshot RENAME COLUMN not_yet TO month_versions');
+    await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe('1');
   });
 
   it('an API that starts before the database answers 503 and becomes ready by itself', async () => {

@@ -6,6 +6,8 @@ import type { Answers } from './metrics.ts';
 
 /** The published answers of one data version. */
 export type Snapshot = {
+  /** The same for all versions of the data of one database. */
+  readonly dataId: string;
   /** Rises by one with each commit that changes the data. */
   readonly dataVersion: number;
   /** When these answers were published, ISO 8601 in UTC. */
@@ -24,6 +26,7 @@ export async function readSnapshot(client: pg.Client): Promise<Snapshot | null> 
   return row === undefined
     ? null
     : {
+        dataId: row.dataId,
         dataVersion: row.dataVersion,
         asOf: row.publishedAt.toISOString(),
         answers: row.answers,

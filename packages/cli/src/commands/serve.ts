@@ -44,14 +44,13 @@ export function serveCommand(io: Io): Command {
     const log = createLog(io, config.logLevel);
     await withDatabase(config.databaseUrl, config.homeFolder, 'serve', async (database) => {
       let importState: ImportState = { state: 'idle' };
-      const isMigrated = await migrateIfReachable(database, (reason) => {
-        log.warn({ reason }, 'the database does not answer yet');
-        importState = { state: 'waiting', detail: 'the database does not answer' };
-      });
       const api = await startApi(database, config, () => importState, log);
       log.info({ url: api.url }, 'listening');
       try {
-        if (!isMigrated) await migrateWhenReachable(database, io.signal);
+        await migrateWhenReachable(database, io.signal, (reason) => {
+          log.warn({ reason }, 'the database does not answer yet');
+          importState = { state: 'waiting', detail: 'the database does not answer' };
+        });
         importState = { state: 'idle' };
         if (!config.noImport) {
           importState = await importDataFolder(io, database, config, (progress) => {
@@ -67,22 +66,27 @@ export function serveCommand(io: Io): Command {
   });
 }
 
-/** @returns false where the database is away, as it may be while a machine starts; anything else that is wrong is thrown */
-async function migrateIfReachable(database: Database, onAway: (reason: string) => void): Promise<boolean> {
-  try {
-    await withSession(database, 'serve', migrate);
-    return true;
-  } catch (error) {
-    if (!isTransient(error, true)) throw error;
-    onAway(describeError(error));
-    return false;
+/**
+ * Migrates, however long the database is away, as it may be while a machine starts. Anything else that is wrong is thrown.
+ *
+ * @param onAway called once, with the reason
+ * @throws MoniepointError `interrupted`
+ */
+async function migrateWhenReachable(
+  database: Database,
+  signal: AbortSignal,
+  onAway: (reason: string) => void,
+): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await withSession(database, 'serve', migrate);
+      return;
+    } catch (error) {
+      if (!isTransient(error, true)) throw error;
+      if (tries === 1) onAway(describeError(error));
+      await waitFor(DATABASE_WAIT_MS, signal);
+    }
   }
-}
-
-/** @throws MoniepointError `interrupted` */
-async function migrateWhenReachable(database: Database, signal: AbortSignal): Promise<void> {
-  do await waitFor(DATABASE_WAIT_MS, signal);
-  while (!(await migrateIfReachable(database, () => {})));
 }
 
 const DATABASE_WAIT_MS = 1_000;

@@ -60,6 +60,12 @@ export async function refuseNewerSchema(client: pg.Client): Promise<void> {
   );
 }
 
+/** Whether the schema is older than the program, so that it has to be migrated before it can be read; reads only. */
+export async function isOlderSchema(client: pg.Client): Promise<boolean> {
+  const applied = await newestApplied(client);
+  return applied > 0 && applied < newestOf(await readJournal());
+}
+
 async function readJournal(): Promise<Journal> {
   return JSON.parse(await readFile(join(MIGRATIONS_FOLDER, 'meta', '_journal.json'), 'utf8')) as Journal;
 }

@@ -256,6 +256,8 @@ export const snapshot = pgTable(
   'snapshot',
   {
     isOnlyRow: boolean('is_only_row').notNull().default(true),
+    /** Tells these data from others that came into their place, whose versions begin with 1 again. */
+    dataId: uuid('data_id').notNull().defaultRandom(),
     /** Rises by one with each publication. */
     dataVersion: bigint('data_version', { mode: 'number' }).notNull(),
     publishedAt: moment('published_at').notNull(),

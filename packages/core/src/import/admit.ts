@@ -1,8 +1,8 @@
 import { type Dictionaries, keyOf, type LaneKeys } from './codes.ts';
 import {
   addCandidate,
-  type Candidates,
-  createCandidates,
+  type CopyRows,
+  createCopyRows,
   OFFSETS,
   ROW_BYTES,
   ROWS_PER_BLOCK,
@@ -21,11 +21,11 @@ export type Admission = {
   /** With both, a row that is surely new goes straight into `event` and is counted; without, every row is a candidate. */
   readonly bulk: { readonly filter: Filter; readonly tally: Tally } | null;
   /** Rows whose event may be stored already, in order. */
-  readonly candidates: Candidates;
+  readonly candidates: CopyRows;
 };
 
 export function createAdmission(dictionaries: Dictionaries, bulk: Admission['bulk']): Admission {
-  return { dictionaries, bulk, candidates: createCandidates() };
+  return { dictionaries, bulk, candidates: createCopyRows() };
 }
 
 /**
@@ -90,7 +90,7 @@ function lookUp(
 }
 
 /** Copies the rows that are not new to the candidates, moves the others together, and returns their bytes. */
-function takeOutCandidates(candidates: Candidates, { bytes, lines, count }: Rows, isNew: Uint8Array): Buffer {
+function takeOutCandidates(candidates: CopyRows, { bytes, lines, count }: Rows, isNew: Uint8Array): Buffer {
   let kept = 0;
   // Rows from here on stay, and move together, up to the next candidate.
   let runStart = 0;

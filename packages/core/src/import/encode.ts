@@ -121,31 +121,38 @@ export function monthText(month: number): string {
 
 const CANDIDATE_BYTES = ROW_BYTES + LENGTH_BYTES + LINE_BYTES;
 
-/** Rows that may be stored already, with their lines: a growing buffer on its way to the candidate table. */
-export type Candidates = { bytes: Buffer; length: number };
+/** Rows one behind the other, in a buffer that grows. */
+export type CopyRows = { bytes: Buffer; length: number };
 
-export function createCandidates(): Candidates {
-  return { bytes: Buffer.alloc(CANDIDATE_BYTES * 1024), length: 0 };
-}
+export const createCopyRows = (): CopyRows => ({ bytes: Buffer.alloc(0), length: 0 });
 
-/** Copies the row at `from`, and its line. */
-export function addCandidate(candidates: Candidates, rows: Buffer, from: number, line: number): void {
-  if (candidates.length === candidates.bytes.length) {
-    const larger = Buffer.alloc(candidates.bytes.length * 2);
-    candidates.bytes.copy(larger);
-    candidates.bytes = larger;
+const FIRST_CAPACITY = 16 * 1024;
+
+/** Makes room behind what is there, and returns where it begins. The rows count as longer by this. */
+export function extend(rows: CopyRows, bytes: number): number {
+  const at = rows.length;
+  rows.length += bytes;
+  if (rows.length > rows.bytes.length) {
+    const larger = Buffer.alloc(Math.max(2 * rows.length, FIRST_CAPACITY));
+    rows.bytes.copy(larger, 0, 0, at);
+    rows.bytes = larger;
   }
-  const { bytes, length } = candidates;
-  for (let at = COUNT_BYTES; at < ROW_BYTES; at += 1) bytes[length + at] = rows[from + at] as number;
-  bytes.writeInt16BE(EVENT_COLUMNS.length + 1, length);
-  bytes.writeInt32BE(LINE_BYTES, length + ROW_BYTES);
-  bytes.writeBigInt64BE(BigInt(line), length + ROW_BYTES + LENGTH_BYTES);
-  candidates.length += CANDIDATE_BYTES;
+  return at;
 }
 
 /** Takes them all; the buffer belongs to the caller then. */
-export function takeCandidates(candidates: Candidates): Buffer {
-  const taken = candidates.bytes.subarray(0, candidates.length);
-  Object.assign(candidates, createCandidates());
+export function takeRows(rows: CopyRows): Buffer {
+  const taken = rows.bytes.subarray(0, rows.length);
+  Object.assign(rows, createCopyRows());
   return taken;
+}
+
+/** Copies the row at `from`, and its line, for the candidate table. */
+export function addCandidate(candidates: CopyRows, rows: Buffer, from: number, line: number): void {
+  const to = extend(candidates, CANDIDATE_BYTES);
+  const { bytes } = candidates;
+  for (let at = COUNT_BYTES; at < ROW_BYTES; at += 1) bytes[to + at] = rows[from + at] as number;
+  bytes.writeInt16BE(EVENT_COLUMNS.length + 1, to);
+  bytes.writeInt32BE(LINE_BYTES, to + ROW_BYTES);
+  bytes.writeBigInt64BE(BigInt(line), to + ROW_BYTES + LENGTH_BYTES);
 }

@@ -43,7 +43,11 @@ async function read(file: SourceFile, strict: boolean): Promise<void> {
   try {
     for await (const block of lane.read(file, strict)) {
       ahead += 1;
-      const buffers = block.rows.flatMap(({ bytes, lines, months }) => [bytes.buffer, lines.buffer, months.buffer]);
+      const { rejects, coercions } = block.rejects;
+      const buffers = [
+        ...block.rows.flatMap(({ bytes, lines, months }) => [bytes.buffer, lines.buffer, months.buffer]),
+        ...[rejects, coercions].filter(({ length }) => length > 0).map(({ bytes }) => bytes.buffer),
+      ];
       port.postMessage({ type: 'block', block } satisfies FromLane, buffers as ArrayBuffer[]);
       if (ahead >= MAX_AHEAD) {
         await new Promise<void>((resolve) => {

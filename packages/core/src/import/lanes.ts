@@ -185,10 +185,12 @@ type Inbox = { readonly messages: FromLane[]; wake: () => void; readonly onRead:
 
 /** Between threads a Buffer loses its methods. */
 function fromClone(block: Block): Block {
-  const { rows, content } = block;
+  const { rows, rejects, content } = block;
+  const withBuffer = <T extends { readonly bytes: Uint8Array }>(one: T) => ({ ...one, bytes: asBuffer(one.bytes) });
   return {
     ...block,
-    rows: rows.map((one) => ({ ...one, bytes: asBuffer(one.bytes) })),
+    rows: rows.map(withBuffer),
+    rejects: { ...rejects, rejects: withBuffer(rejects.rejects), coercions: withBuffer(rejects.coercions) },
     content: content && { ...content, sha256: asBuffer(content.sha256) },
   };
 }

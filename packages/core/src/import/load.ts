@@ -3,11 +3,11 @@ import { MoniepointError } from '../errors.ts';
 import { type Admission, admit } from './admit.ts';
 import { copyInto } from './copy.ts';
 import type { SourceFile } from './discover.ts';
-import { takeCandidates } from './encode.ts';
+import { takeRows } from './encode.ts';
 import type { Lanes } from './lanes.ts';
 import { type Counts, listCounts, noCounts, type Report } from './progress.ts';
 import type { Content } from './read.ts';
-import { type Rejects, storeRejects } from './rejects.ts';
+import { COERCION_COPY, REJECT_COPY, type Rejects, setFileId } from './rejects.ts';
 import { CANDIDATE_COPY, EVENT_COPY } from './settle.ts';
 
 /** Candidates and rejects wait in memory until they grow beyond this: storing them interrupts the COPY into `event`. */
@@ -48,22 +48,41 @@ export function createLoader(
 ): Loader {
   const events = copyInto(client, EVENT_COPY);
   const candidates = copyInto(client, CANDIDATE_COPY);
-  let rejects: { fileId: number; part: Rejects }[] = [];
-  let rejectBytes = 0;
+  const rejects = copyInto(client, REJECT_COPY);
+  const coercions = copyInto(client, COERCION_COPY);
+  let waitingRejects: Buffer[] = [];
+  let waitingCoercions: Buffer[] = [];
+  let waitingBytes = 0;
 
   async function storeCandidates(): Promise<void> {
     if (admission.candidates.length === 0) return;
     await events.pause();
-    await candidates.write(takeCandidates(admission.candidates));
+    await candidates.write(takeRows(admission.candidates));
   }
 
   async function flush(): Promise<void> {
     await storeCandidates();
     await events.pause();
     await candidates.pause();
-    await storeRejects(client, rejects);
-    rejects = [];
-    rejectBytes = 0;
+    for (const rows of waitingRejects) await rejects.write(rows);
+    await rejects.pause();
+    for (const rows of waitingCoercions) await coercions.write(rows);
+    await coercions.pause();
+    waitingRejects = [];
+    waitingCoercions = [];
+    waitingBytes = 0;
+  }
+
+  function keepRejects(part: Rejects, fileId: number): void {
+    for (const [rows, waiting] of [
+      [part.rejects, waitingRejects],
+      [part.coercions, waitingCoercions],
+    ] as const) {
+      if (rows.length === 0) continue;
+      setFileId(rows, fileId);
+      waitingBytes += rows.bytes.length;
+      waiting.push(takeRows(rows));
+    }
   }
 
   /** @throws MoniepointError `failed` for a file that cannot be loaded, `incomplete` past a threshold, `interrupted` */
@@ -95,9 +114,8 @@ export function createLoader(
         if (admission.bulk === null || admission.candidates.length > MAX_WAITING_BYTES) await storeCandidates();
       }
       addRejects(counts, block.rejects);
-      rejects.push({ fileId, part: block.rejects });
-      rejectBytes += block.rejects.bytes;
-      if (rejectBytes > MAX_WAITING_BYTES) await flush();
+      keepRejects(block.rejects, fileId);
+      if (waitingBytes > MAX_WAITING_BYTES) await flush();
       content = block.content;
       header = block.header;
       if (Date.now() - lastProgress >= PROGRESS_INTERVAL_MS) {
@@ -120,8 +138,7 @@ export function createLoader(
         await client.query(`DELETE FROM ${table} WHERE file_id = $1`, [fileId]);
     },
     async abort() {
-      await events.abort();
-      await candidates.abort();
+      for (const target of [events, candidates, rejects, coercions]) await target.abort();
     },
   };
 }

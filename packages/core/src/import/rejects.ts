@@ -1,44 +1,38 @@
-import type pg from 'pg';
 import type { CoercedColumn, RejectReason } from '../activity.ts';
+import { type CopyRows, createCopyRows, extend } from './encode.ts';
 import { isText } from './parse.ts';
 
 /** Rows stored per file and table; the counts go on beyond it (CONTRACT.md section 2). */
 export const MAX_STORED_PER_FILE = 10_000;
 
-type Reject = {
-  readonly line: number;
-  readonly reason: RejectReason;
-  readonly text: string | null;
-  readonly bytes: Uint8Array | null;
-};
-type Coercion = { readonly line: number; readonly column: CoercedColumn; readonly original: string };
+/** COPY target of rejected records. */
+export const REJECT_COPY = 'COPY reject (file_id, line, reason, raw_text, raw_bytes) FROM STDIN (FORMAT binary)';
+/** COPY target of repaired values. */
+export const COERCION_COPY = 'COPY coercion (file_id, line, column_name, raw_text) FROM STDIN (FORMAT binary)';
 
-/** Rejected records and repaired values of a part of a file: counts of all of them, and those to be stored. */
+/**
+ * Rejected records and repaired values of a part of a file: counts of all of them, and those to be stored as rows of COPY,
+ * whose file ids are left to setFileId. As objects they would cost the import more garbage than all its events.
+ */
 export type Rejects = {
-  readonly rejects: Reject[];
-  readonly coercions: Coercion[];
+  readonly rejects: CopyRows;
+  readonly coercions: CopyRows;
   readonly rejectedByReason: Partial<Record<RejectReason, number>>;
   readonly coercedByColumn: Partial<Record<CoercedColumn, number>>;
   /** How many more of the file may be stored. */
   rejectsLeft: number;
   coercionsLeft: number;
-  /** Memory that what is to be stored takes. */
-  bytes: number;
 };
-
-/** What an entry takes beside its text, about. */
-const OBJECT_BYTES = 200;
 
 /** @param before the same file's part before this one */
 export function createRejects(before?: Rejects): Rejects {
   return {
-    rejects: [],
-    coercions: [],
+    rejects: createCopyRows(),
+    coercions: createCopyRows(),
     rejectedByReason: {},
     coercedByColumn: {},
     rejectsLeft: before?.rejectsLeft ?? MAX_STORED_PER_FILE,
     coercionsLeft: before?.coercionsLeft ?? MAX_STORED_PER_FILE,
-    bytes: 0,
   };
 }
 
@@ -47,54 +41,47 @@ export function addReject(part: Rejects, reason: RejectReason, record: Buffer, l
   part.rejectedByReason[reason] = (part.rejectedByReason[reason] ?? 0) + 1;
   if (part.rejectsLeft === 0) return;
   part.rejectsLeft -= 1;
-  const isReadable = isText(record);
-  part.rejects.push({
-    line,
-    reason,
-    text: isReadable ? record.toString() : null,
-    bytes: isReadable ? null : Buffer.from(record),
-  });
-  part.bytes += record.length + OBJECT_BYTES;
+  addRow(part.rejects, line, reason, isText(record) ? [record, null] : [null, record]);
 }
 
 export function addCoercion(part: Rejects, column: CoercedColumn, original: string, line: number): void {
   part.coercedByColumn[column] = (part.coercedByColumn[column] ?? 0) + 1;
   if (part.coercionsLeft === 0) return;
   part.coercionsLeft -= 1;
-  part.coercions.push({ line, column, original });
-  part.bytes += original.length + OBJECT_BYTES;
+  addRow(part.coercions, line, column, [Buffer.from(original)]);
 }
 
-/** Inserts what is to be stored of these parts. */
-export async function storeRejects(
-  client: pg.Client,
-  parts: readonly { readonly fileId: number; readonly part: Rejects }[],
-): Promise<void> {
-  const rejects = parts.flatMap(({ fileId, part }) => part.rejects.map((one) => ({ ...one, fileId })));
-  if (rejects.length > 0) {
-    await client.query(
-      `INSERT INTO reject (file_id, line, reason, raw_text, raw_bytes)
-       SELECT * FROM unnest($1::int[], $2::bigint[], $3::text[], $4::text[], $5::bytea[])`,
-      [
-        rejects.map((r) => r.fileId),
-        rejects.map((r) => r.line),
-        rejects.map((r) => r.reason),
-        rejects.map((r) => r.text),
-        rejects.map((r) => r.bytes && Buffer.from(r.bytes)), // from another thread it comes as a plain array
-      ],
-    );
+const COUNT_BYTES = 2;
+const LENGTH_BYTES = 4;
+const FILE_ID_AT = COUNT_BYTES + LENGTH_BYTES;
+const LINE_AT = FILE_ID_AT + 4 + LENGTH_BYTES;
+const NAME_AT = LINE_AT + 8;
+const NULL_LENGTH = -1;
+
+/** The file's id, the line, a name of ASCII, and the last columns. */
+function addRow(rows: CopyRows, line: number, name: string, values: readonly (Buffer | null)[]): void {
+  const size = values.reduce((sum, value) => sum + LENGTH_BYTES + (value?.length ?? 0), 0);
+  let at = extend(rows, NAME_AT + LENGTH_BYTES + name.length + size);
+  const { bytes } = rows;
+  bytes.writeInt16BE(3 + values.length, at);
+  bytes.writeInt32BE(4, at + COUNT_BYTES);
+  bytes.writeInt32BE(8, at + LINE_AT - LENGTH_BYTES);
+  bytes.writeBigInt64BE(BigInt(line), at + LINE_AT);
+  bytes.writeInt32BE(name.length, at + NAME_AT);
+  at += NAME_AT + LENGTH_BYTES;
+  at += bytes.write(name, at, 'latin1');
+  for (const value of values) {
+    at = bytes.writeInt32BE(value?.length ?? NULL_LENGTH, at);
+    if (value !== null) at += value.copy(bytes, at);
   }
-  const coercions = parts.flatMap(({ fileId, part }) => part.coercions.map((one) => ({ ...one, fileId })));
-  if (coercions.length > 0) {
-    await client.query(
-      `INSERT INTO coercion (file_id, line, column_name, raw_text)
-       SELECT * FROM unnest($1::int[], $2::bigint[], $3::text[], $4::text[])`,
-      [
-        coercions.map((c) => c.fileId),
-        coercions.map((c) => c.line),
-        coercions.map((c) => c.column),
-        coercions.map((c) => c.original),
-      ],
-    );
+}
+
+/** Writes the file's id into each of the rows. */
+export function setFileId({ bytes, length }: CopyRows, fileId: number): void {
+  for (let at = 0; at < length; ) {
+    const columns = bytes.readInt16BE(at);
+    bytes.writeInt32BE(fileId, at + FILE_ID_AT);
+    at += COUNT_BYTES;
+    for (let column = 0; column < columns; column += 1) at += LENGTH_BYTES + Math.max(0, bytes.readInt32BE(at));
   }
 }

@@ -32,7 +32,7 @@ const COUNTERS = 1 + PRODUCTS.length + KYC_STAGES.length;
 const FIRST_PRODUCT = 1;
 const FIRST_STAGE = 1 + PRODUCTS.length;
 const SUCCESS = STATUSES.indexOf('SUCCESS');
-const MAX_BYTES = 64 * 1024 * 1024;
+const MAX_BYTES = 128 * 1024 * 1024;
 const TWO_32 = 2 ** 32;
 /** A sum and an amount whose total stays below this are exact as doubles, and so is the total. */
 const LARGE = 2 ** 52;
