@@ -223,12 +223,14 @@ describe('the live snapshot', () => {
       );
     await expect.poll(statuses, WITHIN_A_SECOND).toEqual([200, 200, 200, 200]);
     current = empty;
+    const opened = connections;
     await query(
       full,
       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'moniepoint api%' AND datname = current_database()",
     );
+    await expect.poll(() => connections).toBe(opened + 1);
     const health = async () => (await (await fetch(`${api.url}/health`)).json()) as { database: string };
-    await expect.poll(async () => (await health()).database, { timeout: 5000 }).toBe('up');
+    await expect.poll(async () => (await health()).database).toBe('up');
     if (!isEmpty) await query(empty, "INSERT INTO import_run (started_at, program_version) VALUES (now(), 'x')");
     const before = connections;
     await new Promise((resolve) => setTimeout(resolve, 1500));
