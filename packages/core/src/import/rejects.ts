@@ -12,7 +12,7 @@ export const COERCION_COPY = 'COPY coercion (file_id, line, column_name, raw_tex
 
 /**
  * Rejected records and repaired values of a part of a file: counts of all of them, and those to be stored as rows of COPY,
- * whose file ids are left to setFileId. As objects they would cost the import more garbage than all its events.
+ * whose file ids are left to setFileId. They go the way of the events, so that nothing of them becomes an object or a string.
  */
 export type Rejects = {
   readonly rejects: CopyRows;
