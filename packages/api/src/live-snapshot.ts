@@ -104,7 +104,11 @@ export function followSnapshot(
           mark = newest;
         });
         isConnected = true;
-        if (!isCatchingUp && isBehind()) catchingUp = catchUp();
+        if (catchingUp === null && isBehind()) {
+          catchingUp = catchUp().finally(() => {
+            catchingUp = null;
+          });
+        }
         await Promise.race([woken, pause(POLL_MS)]);
       }
     } finally {
@@ -112,16 +116,16 @@ export function followSnapshot(
     }
   }
 
-  let isCatchingUp = false;
-  let catchingUp = Promise.resolve();
+  let catchingUp: Promise<void> | null = null;
   const isBehind = () => stored !== null && !belongTo(published.volumes, stored) && !closing.signal.aborted;
 
   /** Reads the volumes in a session of its own, so that many of them do not hold up the answers. */
   async function catchUp(): Promise<void> {
-    isCatchingUp = true;
+    let cutOff = () => {};
     try {
       await withSession(database, 'api volumes', async (client) => {
-        closing.signal.addEventListener('abort', () => endSession(client), { once: true });
+        cutOff = () => void endSession(client);
+        closing.signal.addEventListener('abort', cutOff);
         const isReader = await hasReader(client);
         const read = () =>
           inTransaction(
@@ -138,7 +142,7 @@ export function followSnapshot(
       if (!closing.signal.aborted && isConnected) onTrouble(`volumes of the months: ${describeError(error)}`);
       await pause(VOLUMES_PAUSE_MS);
     } finally {
-      isCatchingUp = false;
+      closing.signal.removeEventListener('abort', cutOff); // else each publication would leave its session in memory
     }
   }
 

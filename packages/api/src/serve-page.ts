@@ -44,7 +44,8 @@ export function servePage<E extends Env>(hono: OpenAPIHono<E>, readContent: () =
     ['page.js', 'text/javascript; charset=utf-8'],
   ] as const) {
     const content = readFileSync(join(ASSETS, file), 'utf8');
-    send(`/assets/${file}`, () => ({ content, etag: etagOf(content) }), { 'Content-Type': type });
+    const asset = { content, etag: etagOf(content) };
+    send(`/assets/${file}`, () => asset, { 'Content-Type': type });
   }
 }
 

@@ -60,8 +60,8 @@ export async function hasReader(client: pg.Client): Promise<boolean> {
 }
 
 /**
- * A transaction that sees one moment and can only read, with the reader's rights where there are any. The role is set for the transaction, so
- * that a pooler does not hand it on to somebody else.
+ * A transaction that sees one moment and can only read, with the reader's rights where there are any. The role is set for
+ * the transaction, so that a pooler does not hand it on to somebody else.
  */
 export const readOnly = (isReader: boolean): Boundaries => ({
   ...READ_ONLY_MOMENT,
