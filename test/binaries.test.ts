@@ -244,7 +244,7 @@ describe('moniepoint and moniepoint-api', () => {
     const { code, stderr } = await run('moniepoint-api', [], {}, folder);
     expect([code, stderr]).toEqual([
       2,
-      'error: API_PORT in .env: found "http" that is not a whole number. Correct it or leave it out.\n',
+      'error: API_PORT in .env: found "http" that is not a port from 0 to 65535. Correct it or leave it out.\n',
     ]);
   });
 });

@@ -5,7 +5,7 @@ import type { LastRun } from '@moniepoint/core/status';
 import type { Volumes } from '@moniepoint/core/volumes';
 import pino from 'pino';
 import { describe, expect, it } from 'vitest';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { type AppOptions, createApp } from './app.ts';
 import { NOTHING_PUBLISHED, type Published } from './live-snapshot.ts';
 
@@ -85,7 +85,7 @@ describe('GET /analytics/<metric> (CONTRACT.md section 6)', () => {
       expect(response.status).toBe(200);
       expect(response.headers.get('Content-Type')).toBe('application/json');
       expect(body).toBe(metric.toJson(SNAPSHOT.answers));
-      expect((metric.schema as z.ZodType).safeParse(JSON.parse(body)).success).toBe(true);
+      expect(metric.schema(z).safeParse(JSON.parse(body)).success).toBe(true);
     },
   );
 

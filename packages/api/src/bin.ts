@@ -1,16 +1,19 @@
 import { userInfo } from 'node:os';
 import {
   type Config,
+  findMisspelt,
   moniepointHome,
   OPTIONS,
   type OptionName,
+  type Option as OptionRow,
   readDotenv,
-  resolveConfig,
+  resolveSettings,
+  type Settings,
+  valuesOf,
 } from '@moniepoint/core/config';
 import { describeError, EXIT_CODES, MoniepointError } from '@moniepoint/core/errors';
 import { VERSION } from '@moniepoint/core/version';
 import { Command, CommanderError, Option } from 'commander';
-import pino, { type Logger } from 'pino';
 
 /** What a command knows of the process it runs in. Tests hand in their own. */
 export type Io = {
@@ -35,7 +38,7 @@ export function createProgram(name: string, description: string, io: Io): Comman
     .description(description)
     .version(VERSION)
     .showSuggestionAfterError()
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({ showGlobalOptions: true, optionDescription: ({ description }) => description })
     .configureOutput({ writeOut: io.out, writeErr: io.err })
     .exitOverride();
 }
@@ -43,21 +46,44 @@ export function createProgram(name: string, description: string, io: Io): Comman
 /** Adds rows of OPTIONS to a command. Flags hold no default: resolveConfig knows it. */
 export function addOptions(command: Command, names: readonly OptionName[]): Command {
   for (const name of names) {
-    const row: { flag: string; help: string; env?: string; default?: unknown } = OPTIONS[name];
+    const { flag, help, env, rule, ...row }: OptionRow<unknown> = OPTIONS[name];
     const hasDefault = row.default !== undefined && row.default !== false && String(row.default) !== '';
-    const notes = [row.env && `env ${row.env}`, hasDefault && `default ${row.default}`].filter(Boolean).join(', ');
-    command.addOption(new Option(row.flag, notes === '' ? row.help : `${row.help} (${notes})`));
+    const notes = [env && `env ${env}`, hasDefault && `default ${row.default}`].filter(Boolean).join(', ');
+    const option = new Option(flag, notes === '' ? help : `${help} (${notes})`);
+    if (rule.choices !== undefined) option.argChoices = [...rule.choices]; // for completion; resolveConfig is what checks
+    command.addOption(option);
   }
   return command;
 }
 
-/** The effective configuration of a command that was given these flags. */
-export function configOf(io: Io, flags: Readonly<Record<string, unknown>>): Config & { readonly homeFolder: string } {
+/**
+ * The effective configuration of a command that was given these flags. A variable that looks like a misspelt one of ours is
+ * told on stderr.
+ *
+ * @throws MoniepointError `usage`
+ */
+export function configOf(io: Io, flags: Readonly<Record<string, unknown>>): ProgramConfig {
+  const dotenv = readDotenv(io.directory);
+  for (const [where, variables] of [
+    ['the environment', io.environment],
+    ['.env', dotenv],
+  ] as const) {
+    for (const [found, meant] of findMisspelt(variables))
+      io.err(`warning: ${where} has ${printable(found)}, which means nothing here. Did you mean ${meant}?\n`);
+  }
   // Commander turns --no-x into x: false.
-  const given = { ...flags, ...(flags.import === false ? { noImport: true } : {}) };
-  const config = resolveConfig(given, io.environment, readDotenv(io.directory));
-  return { ...config, homeFolder: moniepointHome(config, io.environment, userInfo().uid) };
+  const given = flags.import === false ? { ...flags, noImport: true } : flags;
+  const settings = resolveSettings(given, io.environment, dotenv);
+  const config = valuesOf(settings);
+  return { ...config, settings, homeFolder: moniepointHome(config, io.environment, userInfo().uid) };
 }
+
+/** What a command is told to do, in its effective values. */
+export type ProgramConfig = Config & {
+  readonly settings: Settings;
+  /** The folder of the embedded PostgreSQL. */
+  readonly homeFolder: string;
+};
 
 /** Options of whatever serves the API. */
 export const API_OPTIONS = [
@@ -73,58 +99,6 @@ export const API_OPTIONS = [
 
 /** Options by which each command finds its database. */
 export const DATABASE_OPTIONS = ['databaseUrl', 'home'] as const satisfies readonly OptionName[];
-
-/** How long lines may wait to be written together. */
-const LOG_DELAY_MS = 20;
-
-/**
- * Logs on stderr, as JSON lines, or for people where that is a terminal. Lines of a few moments are written at once, because
- * each write is a system call, and one behind every turn of the event loop took a seventh of the requests that the
- * API can answer. A problem does not wait, and takes along what is before it.
- */
-export function createLog(io: Io, level: string): Logger {
-  let waiting = '';
-  const flush = () => {
-    if (waiting !== '') io.err(waiting);
-    waiting = '';
-  };
-  process.once('exit', flush);
-  const write = (line: string) => {
-    if (waiting === '') setTimeout(flush, LOG_DELAY_MS);
-    waiting += io.terminal === null ? line : readableLine(line);
-    if (!isRoutine(line)) flush();
-  };
-  return pino({ level, base: null, timestamp: isoTime() }, { write });
-}
-
-/** Of level info or below. pino writes the level first. */
-const isRoutine = (line: string) => /^\{"level":[1-3]0,/.test(line);
-
-/** `12:30:01.250 WARN  the message name=value`; of a request what was asked, and how it was answered. */
-function readableLine(line: string): string {
-  const { level, time, msg, method, path, status, ms, ...rest } = JSON.parse(line) as Record<string, unknown>;
-  const at = String(time).slice(11, 23);
-  if (msg === 'request') return `${at} ${method} ${printable(String(path))} ${status} ${ms} ms\n`;
-  const facts = Object.entries(rest).map(
-    ([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
-  );
-  const label = pino.levels.labels[level as number]?.toUpperCase() ?? '';
-  return `${at} ${label.padEnd(5)} ${printable(`${msg}${facts.join('')}`)}\n`;
-}
-
-/** As pino's own, but written once a millisecond: at full load many requests fall into one. */
-function isoTime(): () => string {
-  let last = 0;
-  let text = '';
-  return () => {
-    const now = Date.now();
-    if (now !== last) {
-      last = now;
-      text = `,"time":"${new Date(now).toISOString()}"`;
-    }
-    return text;
-  };
-}
 
 /**
  * Runs a program until its exit code is known: CONTRACT.md section 5. Commander's own complaints are usage errors.
@@ -152,6 +126,14 @@ export function printable(text: string): string {
 
 /** Control characters, line and paragraph separators, and what changes the direction of the text behind it. */
 const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+
+/** Resolves with the first signal. */
+export function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
 
 /** A process that is still alive this long after its work is done has a leak; it is ended, and says so. */
 const LATE_EXIT_MS = 5_000;

@@ -100,7 +100,7 @@ export function metricRoute(metric: Metric<any>) {
       200: {
         description: metric.definition,
         content: {
-          'application/json': { schema: metric.schema, example: metric.example },
+          'application/json': { schema: metric.schema(z), example: metric.example },
           'text/csv': { schema: z.string() },
         },
       },

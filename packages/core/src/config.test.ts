@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createFolder } from '../../../test/files.ts';
-import { moniepointHome, OPTIONS, readDotenv, resolveConfig } from './config.ts';
+import { findMisspelt, moniepointHome, optionRows, readDotenv, resolveSettings, valuesOf } from './config.ts';
+
+const resolveConfig = (...given: Parameters<typeof resolveSettings>) => valuesOf(resolveSettings(...given));
 
 describe('configuration (CONTRACT.md section 5)', () => {
   it('defaults', () => {
@@ -23,7 +25,7 @@ describe('configuration (CONTRACT.md section 5)', () => {
   });
 
   it.each([
-    [{ port: 'http' }, {}, '--port: found "http" that is not a whole number. Correct it or leave it out.'],
+    [{ port: 'http' }, {}, '--port: found "http" that is not a port from 0 to 65535. Correct it or leave it out.'],
     [
       {},
       { API_PORT: '65536' },
@@ -74,9 +76,39 @@ describe('configuration (CONTRACT.md section 5)', () => {
   });
 
   it('no environment variable is declared twice', () => {
-    const names = Object.values(OPTIONS).flatMap(({ env }: { env?: string }) => env ?? []);
+    const names = optionRows().flatMap(([, { env }]) => env ?? []);
     expect(new Set(names).size).toBe(names.length);
   });
+
+  it('says where each value comes from', () => {
+    const { port, host, dataDir, strict } = resolveSettings(
+      { port: '1', strict: true },
+      { API_PORT: '2' },
+      { API_HOST: '::1' },
+    );
+    expect(port).toEqual({ value: 1, given: '1', origin: '--port' });
+    expect(host).toEqual({ value: '::1', given: '::1', origin: 'API_HOST in .env' });
+    expect(dataDir).toEqual({ value: './data', given: undefined, origin: 'default' });
+    expect(strict).toEqual({ value: true, given: 'true', origin: '--strict' });
+  });
+
+  it.each([
+    ['API_PROT', 'API_PORT'],
+    ['DATABASE_URI', 'DATABASE_URL'],
+    ['IMPROT_JOBS', 'IMPORT_JOBS'],
+    ['MONIPOINT_HOME', 'MONIEPOINT_HOME'],
+    ['log_level', 'LOG_LEVEL'],
+  ])('%s looks like %s', (found, meant) => {
+    expect(findMisspelt({ [found]: 'x' })).toEqual([[found, meant]]);
+    expect(findMisspelt({ [found]: 'x', [meant]: 'y' })).toEqual([]); // then it belongs to somebody else
+  });
+
+  it.each(['APP_PORT', 'PATH', 'HOME', 'PGHOST', 'LANG', 'API_KEY', 'NODE_ENV', 'CI', 'DATA', 'IMPORT_MAP'])(
+    '%s is none of ours',
+    (name) => {
+      expect(findMisspelt({ [name]: 'x' })).toEqual([]);
+    },
+  );
 
   it('a folder without .env has no variables', () => {
     expect(readDotenv(createFolder())).toEqual({});

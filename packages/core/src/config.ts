@@ -2,67 +2,90 @@ import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
-import { z } from 'zod';
+import { distance } from 'fastest-levenshtein';
 import { REJECT_REASONS } from './activity.ts';
 import { describeError, errorCode, MoniepointError } from './errors.ts';
 
-/** One row of the table below: everything that flags, environment, `.env`, help, docs and validation need to know. */
-type Option<Rule extends z.ZodType> = {
+/** Turns the text that was given (`true` for a switch) into a value. */
+type Rule<T> = {
+  /** Completes "that is not …". */
+  readonly expected: string;
+  /** @returns undefined for what is not as expected */
+  readonly parse: (given: string) => T | undefined;
+  /** All that is allowed, where that is a short list. */
+  readonly choices?: readonly string[];
+};
+
+/** One row of the table below: everything that flags, environment, `.env`, help, docs, completion and validation need to know. */
+type Row<T> = {
   /** Commander's notation; without a placeholder it is a switch. */
   readonly flag: string;
   /** Name in the environment and in `.env`; options that only make sense for one call have none. */
   readonly env?: string;
   readonly help: string;
-  /** Turns the text (or `true` for a switch) into the value. Its message completes "expected …". */
-  readonly rule: Rule;
-  /** Used when neither flag, environment nor `.env` says anything; shown in help. */
-  readonly default?: z.output<Rule>;
-  /** Never shown in messages. */
+  readonly rule: Rule<T>;
+  /** Never shown. */
   readonly secret?: true;
 };
 
-const option = <Rule extends z.ZodType>(row: Option<Rule>): Option<Rule> => row;
+export type Option<T> = Row<T> & {
+  /** Used when neither flag, environment nor `.env` says anything; shown in help. */
+  readonly default?: T;
+};
 
-const text = z.string();
-const wholeNumber = z
-  .string()
-  .regex(/^\d{1,15}$/, 'a whole number')
-  .transform(Number);
-const positive = wholeNumber.refine((number) => number > 0, 'a whole number above 0');
-const share = z
-  .string()
-  .regex(/^(0(\.\d+)?|1(\.0+)?|\.\d+)$/, 'a share from 0 to 1')
-  .transform(Number);
-const listOf = (item: typeof text) =>
-  text
-    .transform((list) =>
-      list
-        .split(',')
-        .map((one) => one.trim())
-        .filter((one) => one !== ''),
-    )
-    .pipe(z.array(item));
-const onOff = z
-  .union([z.boolean(), z.enum(['true', 'false', '1', '0'], 'true or false')])
-  .transform((value) => value === true || value === 'true' || value === '1');
-
-const UNIT_MS = { '': 1000, ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
-
-const duration = z
-  .string()
-  .regex(/^\d{1,9}(ms|s|m|h)?$/, 'a duration such as 30s, 5m or 1h')
-  .transform((value) => {
-    const [, number, unit] = /^(\d+)(.*)$/.exec(value) as RegExpExecArray;
-    return Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS];
-  });
-
-function isPostgresUrl(value: string): boolean {
-  try {
-    return /^postgres(ql)?:$/.test(new URL(value.replace('@/', '@socket/')).protocol);
-  } catch {
-    return false; // URL() throws for anything that is no URL: that is the answer
-  }
+function option<T>(row: Row<T> & { readonly default: NoInfer<T> }): Option<T>;
+function option<T>(row: Row<T>): Option<T | undefined>;
+function option<T>(row: Option<T>): Option<T | undefined> {
+  return row;
 }
+
+// Written by hand: loading a library of schemas takes as long as all else that the program does before it knows its command.
+const text: Rule<string> = { expected: 'a text', parse: (given) => given };
+const matching = <T>(expected: string, pattern: RegExp, value: (given: string) => T): Rule<T> => ({
+  expected,
+  parse: (given) => (pattern.test(given) ? value(given) : undefined),
+});
+const oneOf = <const T extends string>(choices: readonly T[], expected: string): Rule<T> => ({
+  expected,
+  choices,
+  parse: (given) => choices.find((choice) => choice === given),
+});
+const wholeNumber = matching('a whole number', /^\d{1,15}$/, Number);
+const within = (least: number, most: number, expected: string): Rule<number> => ({
+  expected,
+  parse: (given) => {
+    const number = wholeNumber.parse(given);
+    return number !== undefined && number >= least && number <= most ? number : undefined;
+  },
+});
+const positive = within(1, Number.MAX_SAFE_INTEGER, 'a whole number above 0');
+const share = matching('a share from 0 to 1', /^(0(\.\d+)?|1(\.0+)?|\.\d+)$/, Number);
+const onOff = matching('true or false', /^(true|false|1|0)$/, (given) => given === 'true' || given === '1');
+const listOf = (item: Rule<string>): Rule<readonly string[]> => ({
+  expected: item.expected,
+  parse: (given) => {
+    const items = given
+      .split(',')
+      .map((one) => one.trim())
+      .filter((one) => one !== '');
+    return items.every((one) => item.parse(one) !== undefined) ? items : undefined;
+  },
+});
+const UNIT_MS: Readonly<Record<string, number>> = { '': 1000, ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const duration = matching('a duration such as 30s, 5m or 1h', /^\d{1,9}(ms|s|m|h|d)?$/, (given) => {
+  const [, number, unit = ''] = /^(\d+)(.*)$/.exec(given) as RegExpExecArray;
+  return Number(number) * (UNIT_MS[unit] as number);
+});
+const postgresUrl: Rule<string> = {
+  expected: 'postgresql://user:password@host:port/database',
+  parse: (given) => {
+    try {
+      return /^postgres(ql)?:$/.test(new URL(given.replace('@/', '@socket/')).protocol) ? given : undefined;
+    } catch {
+      return undefined; // URL() throws for anything that is no URL: that is the answer
+    }
+  },
+};
 
 /**
  * Every option of both programs, declared once. Precedence: flag, environment, `.env`, default (CONTRACT.md section 5).
@@ -73,14 +96,14 @@ export const OPTIONS = {
     flag: '--database-url <url>',
     env: 'DATABASE_URL',
     help: 'PostgreSQL 14 to 18 to use instead of the embedded one',
-    rule: text.refine(isPostgresUrl, 'postgresql://user:password@host:port/database').optional(),
+    rule: postgresUrl,
     secret: true,
   }),
   home: option({
     flag: '--home <dir>',
     env: 'MONIEPOINT_HOME',
     help: 'where the embedded PostgreSQL lives (default: the user’s data directory; /var/lib/moniepoint for root)',
-    rule: text.optional(),
+    rule: text,
   }),
   dataDir: option({
     flag: '--data-dir <dir>',
@@ -100,7 +123,7 @@ export const OPTIONS = {
     flag: '--port <number>',
     env: 'API_PORT',
     help: 'port the API listens on (0: any free one)',
-    rule: wholeNumber.refine((port) => port <= 65_535, 'a port from 0 to 65535'),
+    rule: within(0, 65_535, 'a port from 0 to 65535'),
     default: 8080,
   }),
   corsOrigins: option({
@@ -114,7 +137,7 @@ export const OPTIONS = {
     flag: '--api-tokens <list>',
     env: 'API_TOKENS',
     help: 'tokens of which clients of the API must send one, separated by commas (none: open to all)',
-    rule: listOf(text.regex(/^[\w.~+/=-]{16,256}$/, 'tokens of 16 to 256 letters, digits or -._~+/=')),
+    rule: listOf(matching('tokens of 16 to 256 letters, digits or -._~+/=', /^[\w.~+/=-]{16,256}$/, String)),
     default: [],
     secret: true,
   }),
@@ -129,7 +152,7 @@ export const OPTIONS = {
     flag: '--trusted-hops <n>',
     env: 'API_TRUSTED_HOPS',
     help: 'proxies before the API that add to X-Forwarded-For, which is not looked at otherwise',
-    rule: wholeNumber.refine((hops) => hops <= 10, 'a whole number up to 10'),
+    rule: within(0, 10, 'a whole number up to 10'),
     default: 0,
   }),
   hstsMaxAge: option({
@@ -143,7 +166,7 @@ export const OPTIONS = {
     flag: '--log-level <level>',
     env: 'LOG_LEVEL',
     help: 'how much is logged: error, warn, info or debug',
-    rule: z.enum(['error', 'warn', 'info', 'debug'], 'error, warn, info or debug'),
+    rule: oneOf(['error', 'warn', 'info', 'debug'], 'error, warn, info or debug'),
     default: 'info',
   }),
   strict: option({
@@ -157,26 +180,26 @@ export const OPTIONS = {
     flag: '--max-rejects <n>',
     env: 'IMPORT_MAX_REJECTS',
     help: 'roll a file back when more than n of its rows are rejected',
-    rule: wholeNumber.optional(),
+    rule: wholeNumber,
   }),
   maxRejectRate: option({
     flag: '--max-reject-rate <ratio>',
     env: 'IMPORT_MAX_REJECT_RATE',
     help: 'roll a file back when more than this share of its rows is rejected, such as 0.01',
-    rule: share.optional(),
+    rule: share,
   }),
   jobs: option({
     flag: '--jobs <n>',
     env: 'IMPORT_JOBS',
     help: 'threads that read files, from 1 to 64 (default: two less than the cores, from 1 to 4)',
-    rule: wholeNumber.refine((jobs) => jobs >= 1 && jobs <= 64, 'a whole number from 1 to 64').optional(),
+    rule: within(1, 64, 'a whole number from 1 to 64'),
   }),
   onChange: option({
     flag: '--on-change <action>',
     env: 'IMPORT_ON_CHANGE',
     help: 'what to do with a file that changed since it was loaded: supersede, skip or fail',
-    rule: z.enum(['supersede', 'skip', 'fail'], 'supersede, skip or fail'),
-    default: 'supersede' as const,
+    rule: oneOf(['supersede', 'skip', 'fail'], 'supersede, skip or fail'),
+    default: 'supersede',
   }),
   prune: option({
     flag: '--prune',
@@ -190,16 +213,16 @@ export const OPTIONS = {
   format: option({
     flag: '--format <format>',
     help: 'table, json or csv',
-    rule: z.enum(['table', 'json', 'csv'], 'table, json or csv'),
-    default: 'table' as const,
+    rule: oneOf(['table', 'json', 'csv'], 'table, json or csv'),
+    default: 'table',
   }),
-  file: option({ flag: '--file <file>', help: 'only of this file, by name or path', rule: text.optional() }),
+  file: option({ flag: '--file <file>', help: 'only of this file, by name or path', rule: text }),
   reason: option({
     flag: '--reason <reason>',
     help: `only for this reason: ${REJECT_REASONS.join(', ')}`,
-    rule: z.enum(REJECT_REASONS, `one of ${REJECT_REASONS.join(', ')}`).optional(),
+    rule: oneOf(REJECT_REASONS, `one of ${REJECT_REASONS.join(', ')}`),
   }),
-  run: option({ flag: '--run <id>', help: 'only of files that this run loaded', rule: positive.optional() }),
+  run: option({ flag: '--run <id>', help: 'only of files that this run loaded', rule: positive }),
   limit: option({ flag: '--limit <n>', help: 'how many records to show', rule: wholeNumber, default: 20 }),
   csv: option({
     flag: '--csv',
@@ -225,14 +248,27 @@ export const OPTIONS = {
     flag: '--retry-for <duration>',
     env: 'IMPORT_RETRY_FOR',
     help: 'how long to try again when the database goes away during an import (default: 1m)',
-    rule: duration.optional(),
+    rule: duration,
   }),
 };
 
 export type OptionName = keyof typeof OPTIONS;
 
 /** The effective value of every option. Durations are in ms. */
-export type Config = { readonly [Name in OptionName]: z.output<(typeof OPTIONS)[Name]['rule']> };
+export type Config = {
+  readonly [Name in OptionName]: (typeof OPTIONS)[Name] extends Option<infer T> ? T : never;
+};
+
+/** An effective value, and where it came from. */
+export type Setting = {
+  readonly value: unknown;
+  /** The text that says so; undefined for a default. */
+  readonly given: string | undefined;
+  /** `--port`, `API_PORT`, `API_PORT in .env` or `default`. */
+  readonly origin: string;
+};
+
+export type Settings = Readonly<Record<OptionName, Setting>>;
 
 /**
  * Resolves every option: flag, then environment, then `.env`, then default (CONTRACT.md section 5).
@@ -242,38 +278,65 @@ export type Config = { readonly [Name in OptionName]: z.output<(typeof OPTIONS)[
  * @param dotenv the variables of the `.env` file
  * @throws MoniepointError `usage`, naming the option, the value and what was expected
  */
-export function resolveConfig(
+export function resolveSettings(
   flags: Readonly<Partial<Record<string, unknown>>>,
   environment: Readonly<Record<string, string | undefined>>,
   dotenv: Readonly<Record<string, string | undefined>>,
-): Config {
-  const config: Record<string, unknown> = {};
-  for (const [name, row] of Object.entries(OPTIONS) as [OptionName, Option<z.ZodType>][]) {
-    const candidates: [where: string, value: unknown][] = [[row.flag.split(' ')[0] as string, flags[name]]];
-    if (row.env !== undefined) {
-      candidates.push(
-        [row.env, environment[row.env] || undefined],
-        [`${row.env} in .env`, dotenv[row.env] || undefined],
-      );
-    }
-    const given = candidates.find(([, value]) => value !== undefined);
-    if (given === undefined) {
-      config[name] = row.default;
+): Settings {
+  const settings: Partial<Record<OptionName, Setting>> = {};
+  for (const [name, { flag, env, rule, secret, ...row }] of optionRows()) {
+    const candidates: [origin: string, found: unknown][] = [[flag.split(' ')[0] as string, flags[name]]];
+    if (env !== undefined)
+      candidates.push([env, environment[env] || undefined], [`${env} in .env`, dotenv[env] || undefined]);
+    const [origin, found] = candidates.find(([, one]) => one !== undefined) ?? ['default', undefined];
+    if (found === undefined) {
+      settings[name] = { value: row.default, given: undefined, origin };
       continue;
     }
-    const [where, value] = given;
-    const parsed = row.rule.safeParse(value);
-    if (!parsed.success) {
-      const shown = row.secret ? '' : ` ${JSON.stringify(value)}`;
-      const expected = parsed.error.issues[0]?.message ?? 'another value';
+    const given = String(found);
+    const value = rule.parse(given);
+    if (value === undefined) {
       throw new MoniepointError(
         'usage',
-        `${where}: found${shown || ' a value'} that is not ${expected}. Correct it or leave it out.`,
+        `${origin}: found ${secret ? 'a value' : JSON.stringify(given)} that is not ${rule.expected}. Correct it or leave it out.`,
       );
     }
-    config[name] = parsed.data;
+    settings[name] = { value, given, origin };
   }
-  return config as Config;
+  return settings as Settings;
+}
+
+/** The effective values of settings. */
+export const valuesOf = (settings: Settings): Config =>
+  Object.fromEntries(Object.entries(settings).map(([name, { value }]) => [name, value])) as Config;
+
+/** The table as a list, for whoever treats all options alike. */
+export const optionRows = () => Object.entries(OPTIONS) as unknown as [OptionName, Option<unknown>][];
+
+/**
+ * Variables that look like a misspelt one of ours, with the one that was probably meant. Others are none of our business:
+ * they may belong to any program.
+ */
+export function findMisspelt(
+  variables: Readonly<Record<string, string | undefined>>,
+): [found: string, meant: string][] {
+  const ours = optionRows().flatMap(([, { env }]) => env ?? []);
+  return Object.keys(variables)
+    .filter((found) => !ours.includes(found))
+    .flatMap((found): [string, string][] => {
+      const meant = ours.find((name) => !variables[name] && isNearly(found.toUpperCase(), name));
+      return meant === undefined ? [] : [[found, meant]];
+    });
+}
+
+/** A short first word tells programs apart, as in APP_PORT; so it has to be right. */
+const SHORT_WORD = 4;
+const MAX_TYPOS = 2;
+
+function isNearly(found: string, name: string): boolean {
+  const [word = ''] = name.split('_');
+  if (word.length <= SHORT_WORD && !found.startsWith(word)) return false;
+  return Math.abs(found.length - name.length) <= MAX_TYPOS && distance(found, name) <= MAX_TYPOS;
 }
 
 /**
@@ -281,7 +344,7 @@ export function resolveConfig(
  * because the server runs under an unprivileged user that cannot look into /root.
  */
 export function moniepointHome(
-  config: Config,
+  config: Pick<Config, 'home'>,
   environment: Readonly<Record<string, string | undefined>>,
   uid: number,
 ): string {

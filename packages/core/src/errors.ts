@@ -1,5 +1,3 @@
-import { DrizzleQueryError } from 'drizzle-orm/errors';
-
 /**
  * What can go wrong, in the terms of CONTRACT.md section 5: each kind has one exit code.
  *
@@ -36,9 +34,13 @@ export class MoniepointError extends Error {
   }
 }
 
-/** Drizzle wraps what the driver throws in an error whose text is the statement; this is the driver's own. */
+/**
+ * Drizzle wraps what the driver throws in an error whose text is the statement; this is the driver's own. Its class is not
+ * asked for, because every program has errors and most have no need of Drizzle.
+ */
 function driverError(error: unknown): unknown {
-  return error instanceof DrizzleQueryError && error.cause !== undefined ? error.cause : error;
+  const isWrapped = error instanceof Error && 'query' in error && 'params' in error && error.cause instanceof Error;
+  return isWrapped ? error.cause : error;
 }
 
 /** The SQLSTATE of an error that PostgreSQL sent, or the system's code (`ECONNREFUSED`, `ENOENT`), or undefined. */

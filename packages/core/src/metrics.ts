@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import type { z as Z } from 'zod';
 
 /** Exact naira with two decimals, such as `98765432.10`: a string, because a float would round above 2^53 kobo. */
 export type Naira = string;
@@ -38,7 +38,8 @@ export type Metric<Source = Answers> = {
   readonly name: string;
   readonly title: string;
   readonly definition: string;
-  readonly schema: z.ZodType;
+  /** Of the HTTP body. Handed its library, so that a command line that only knows the metrics' names need not load it. */
+  readonly schema: (z: typeof Z) => Z.ZodType;
   readonly example: unknown;
   /** Answer to a request when nothing matches; null where zeros are the answer (CONTRACT.md section 6). */
   readonly noData: string | null;
@@ -50,7 +51,7 @@ export type Metric<Source = Answers> = {
 const leaderJson = ({ merchantId, totalVolume }: Leader) =>
   // Written by hand: JSON.stringify would turn the sum into a float.
   `{"merchant_id":${JSON.stringify(merchantId)},"total_volume":${totalVolume}}`;
-const leaderSchema = z.object({ merchant_id: z.string(), total_volume: z.number() });
+const leaderSchema = (z: typeof Z) => z.object({ merchant_id: z.string(), total_volume: z.number() });
 const leaderTable = (leaders: readonly Leader[]): Table => ({
   columns: ['merchant_id', 'total_volume'],
   rows: leaders.map(({ merchantId, totalVolume }) => [merchantId, totalVolume]),
@@ -73,7 +74,7 @@ export const METRICS: readonly Metric[] = [
     name: 'monthly-active-merchants',
     title: 'Monthly active merchants',
     definition: 'Distinct merchants with a successful event in each UTC month, ascending.',
-    schema: z.record(z.string().regex(/^\d{4}-\d{2}$/), z.int()),
+    schema: (z) => z.record(z.string().regex(/^\d{4}-\d{2}$/), z.int()),
     example: { '2024-01': 8234, '2024-02': 8456 },
     noData: 'No active merchant data found.',
     toJson: ({ monthlyActiveMerchants }) =>
@@ -87,7 +88,7 @@ export const METRICS: readonly Metric[] = [
     name: 'product-adoption',
     title: 'Product adoption',
     definition: 'Distinct merchants per product, any status; by count descending, then product.',
-    schema: z.record(z.string(), z.int()),
+    schema: (z) => z.record(z.string(), z.int()),
     example: { POS: 15234, AIRTIME: 12456 },
     noData: 'No product adoption data found.',
     toJson: ({ productAdoption }) => jsonObject(productAdoption.map(({ product, merchants }) => [product, merchants])),
@@ -100,7 +101,7 @@ export const METRICS: readonly Metric[] = [
     name: 'kyc-funnel',
     title: 'KYC funnel',
     definition: 'Distinct merchants with a successful KYC event per stage; each stage is counted on its own.',
-    schema: z.object({ documents_submitted: z.int(), verifications_completed: z.int(), tier_upgrades: z.int() }),
+    schema: (z) => z.object({ documents_submitted: z.int(), verifications_completed: z.int(), tier_upgrades: z.int() }),
     example: { documents_submitted: 5432, verifications_completed: 4521, tier_upgrades: 3890 },
     noData: null,
     toJson: ({ kycFunnel }) =>
@@ -123,7 +124,7 @@ export const METRICS: readonly Metric[] = [
     title: 'Failure rates',
     definition:
       'FAILED / (SUCCESS + FAILED) x 100 per product, half up to one decimal; by unrounded rate descending, then product.',
-    schema: z.array(z.object({ product: z.string(), failure_rate: z.number() })),
+    schema: (z) => z.array(z.object({ product: z.string(), failure_rate: z.number() })),
     example: [{ product: 'BILLS', failure_rate: 5.2 }],
     noData: 'No failure rate data found.',
     toJson: ({ failureRates }) =>
@@ -143,7 +144,7 @@ export const LEADERBOARD: Metric<readonly Leader[]> = {
   title: 'Top merchants',
   definition:
     'Merchants by the sum of their successful amounts over all products, the largest first; on a tie by merchant_id.',
-  schema: z.array(leaderSchema),
+  schema: (z) => z.array(leaderSchema(z)),
   example: [
     { merchant_id: 'MRC-001234', total_volume: 98765432.15 },
     { merchant_id: 'MRC-000042', total_volume: 87654321.05 },

@@ -1,57 +1,36 @@
-import { addOptions, configOf, DATABASE_OPTIONS, type Io } from '@moniepoint/api/bin';
+import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { withDatabase } from '@moniepoint/core/db/database';
 import { EXIT_CODES } from '@moniepoint/core/errors';
 import { runImport } from '@moniepoint/core/import/run';
-import { Command } from 'commander';
 import { createImportView, importResultJson } from '../view/import.ts';
 
-export function importCommand(io: Io): Command {
-  const command = new Command('import')
-    .description('Load activity files, or the activity files of directories, into the database')
-    .argument('<path...>', 'files and directories');
-  addOptions(command, [
-    'strict',
-    'maxRejects',
-    'maxRejectRate',
-    'jobs',
-    'onChange',
-    'prune',
-    'force',
-    'dryRun',
-    'lockWait',
-    'retryFor',
-    'json',
-    ...DATABASE_OPTIONS,
-  ]);
-  return command.action(async (paths: string[], flags) => {
-    const config = configOf(io, flags);
-    const view = createImportView(io);
-    try {
-      const result = await withDatabase(config.databaseUrl, config.homeFolder, 'import', (database) =>
-        runImport(
-          database,
-          paths,
-          {
-            strict: config.strict,
-            maxRejects: config.maxRejects,
-            maxRejectRate: config.maxRejectRate,
-            onChange: config.onChange,
-            prune: config.prune,
-            isForced: config.force,
-            isDryRun: config.dryRun,
-            lockWaitMs: config.lockWait,
-            retryForMs: config.retryFor,
-            jobs: config.jobs,
-          },
-          view.report,
-          io.signal,
-        ),
-      );
-      view.finish(result);
-      if (config.json) io.out(`${importResultJson(result)}\n`);
-      if (result.outcome !== 'done') io.exit(EXIT_CODES[result.outcome]);
-    } finally {
-      view.close();
-    }
-  });
+export async function run(io: Io, config: ProgramConfig, paths: string[]): Promise<void> {
+  const view = createImportView(io);
+  try {
+    const result = await withDatabase(config.databaseUrl, config.homeFolder, 'import', (database) =>
+      runImport(
+        database,
+        paths,
+        {
+          strict: config.strict,
+          maxRejects: config.maxRejects,
+          maxRejectRate: config.maxRejectRate,
+          onChange: config.onChange,
+          prune: config.prune,
+          isForced: config.force,
+          isDryRun: config.dryRun,
+          lockWaitMs: config.lockWait,
+          retryForMs: config.retryFor,
+          jobs: config.jobs,
+        },
+        view.report,
+        io.signal,
+      ),
+    );
+    view.finish(result);
+    if (config.json) io.out(`${importResultJson(result)}\n`);
+    if (result.outcome !== 'done') io.exit(EXIT_CODES[result.outcome]);
+  } finally {
+    view.close();
+  }
 }

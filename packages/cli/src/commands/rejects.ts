@@ -1,41 +1,33 @@
-import { addOptions, configOf, DATABASE_OPTIONS, type Io } from '@moniepoint/api/bin';
+import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { KEPT_OF_TOO_LONG_BYTES } from '@moniepoint/core/import/records';
 import { headerOfRejects, type OpenReject, readRejects } from '@moniepoint/core/reject-list';
-import { Command } from 'commander';
 import { rejectsJson, renderRejects } from '../view/rejects.ts';
 import { inSession } from './session.ts';
 
-export function rejectsCommand(io: Io): Command {
-  const command = new Command('rejects').description(
-    'List the rows that were rejected, or export them to be corrected',
-  );
-  addOptions(command, ['file', 'reason', 'run', 'limit', 'csv', 'json', ...DATABASE_OPTIONS]);
-  return command.action(async (flags) => {
-    const config = configOf(io, flags);
-    await inSession(config, 'rejects', async (session) => {
-      const { groups, rejects } = await readRejects(session, config);
-      if (config.csv) {
-        io.out(`${await headerOfRejects(session)}\n`);
-        // The lines as they were, so that they can be corrected and imported: nothing is escaped or guarded.
-        let cutOff = 0;
-        for await (const { reason, record } of rejects()) {
-          await io.outBytes(Buffer.concat([record, LINE_END]));
-          if (reason === 'csv_syntax' && record.length === KEPT_OF_TOO_LONG_BYTES) cutOff += 1;
-        }
-        if (cutOff > 0)
-          io.err(`warning: ${cutOff} records were longer than 1 MiB, and only their first 64 KiB are stored\n`);
-        const unstored = groups.reduce((sum, { rejected, stored }) => sum + rejected - stored, 0);
-        if (unstored > 0)
-          io.err(`warning: ${unstored} more were rejected than are stored; correct those in their files\n`);
-        return;
+export async function run(io: Io, config: ProgramConfig): Promise<void> {
+  await inSession(config, 'rejects', async (session) => {
+    const { groups, rejects } = await readRejects(session, config);
+    if (config.csv) {
+      io.out(`${await headerOfRejects(session)}\n`);
+      // The lines as they were, so that they can be corrected and imported: nothing is escaped or guarded.
+      let cutOff = 0;
+      for await (const { reason, record } of rejects()) {
+        await io.outBytes(Buffer.concat([record, LINE_END]));
+        if (reason === 'csv_syntax' && record.length === KEPT_OF_TOO_LONG_BYTES) cutOff += 1;
       }
-      const first: OpenReject[] = [];
-      for await (const one of rejects()) {
-        if (first.length === config.limit) break;
-        first.push(one);
-      }
-      io.out(config.json ? `${rejectsJson(groups, first)}\n` : renderRejects(groups, first));
-    });
+      if (cutOff > 0)
+        io.err(`warning: ${cutOff} records were longer than 1 MiB, and only their first 64 KiB are stored\n`);
+      const unstored = groups.reduce((sum, { rejected, stored }) => sum + rejected - stored, 0);
+      if (unstored > 0)
+        io.err(`warning: ${unstored} more were rejected than are stored; correct those in their files\n`);
+      return;
+    }
+    const first: OpenReject[] = [];
+    for await (const one of rejects()) {
+      if (first.length === config.limit) break;
+      first.push(one);
+    }
+    io.out(config.json ? `${rejectsJson(groups, first)}\n` : renderRejects(groups, first));
   });
 }
 

@@ -1,14 +1,6 @@
 import type { ImportState } from '@moniepoint/api/app';
-import {
-  API_OPTIONS,
-  addOptions,
-  configOf,
-  createLog,
-  DATABASE_OPTIONS,
-  type Io,
-  printable,
-} from '@moniepoint/api/bin';
-import { untilAborted } from '@moniepoint/api/program';
+import { type Io, type ProgramConfig, printable, untilAborted } from '@moniepoint/api/bin';
+import { createLog } from '@moniepoint/api/log';
 import { startApi } from '@moniepoint/api/serve';
 import type { Config } from '@moniepoint/core/config';
 import { type Database, withDatabase, withSession } from '@moniepoint/core/db/database';
@@ -18,51 +10,31 @@ import type { ImportEvent } from '@moniepoint/core/import/progress';
 import { isTransient, waitFor } from '@moniepoint/core/import/retry';
 import { runImport } from '@moniepoint/core/import/run';
 import { readSnapshot } from '@moniepoint/core/snapshot';
-import { Command } from 'commander';
 import { createImportView } from '../view/import.ts';
 import { renderServing } from '../view/serving.ts';
 
-export function serveCommand(io: Io): Command {
-  const command = new Command('serve').description(
-    'Serve the metrics over HTTP, and import the data folder at start in the background',
-  );
-  addOptions(command, [
-    'dataDir',
-    'noImport',
-    'strict',
-    'maxRejects',
-    'maxRejectRate',
-    'jobs',
-    'onChange',
-    'lockWait',
-    'retryFor',
-    ...API_OPTIONS,
-    ...DATABASE_OPTIONS,
-  ]);
-  return command.action(async (flags) => {
-    const config = configOf(io, flags);
-    const log = createLog(io, config.logLevel);
-    await withDatabase(config.databaseUrl, config.homeFolder, 'serve', async (database) => {
-      let importState: ImportState = { state: 'idle' };
-      const api = await startApi(database, config, () => importState, log);
-      log.info({ url: api.url }, 'listening');
-      try {
-        await migrateWhenReachable(database, io.signal, (reason) => {
-          log.warn({ reason }, 'the database does not answer yet');
-          importState = { state: 'waiting', detail: 'the database does not answer' };
+export async function run(io: Io, config: ProgramConfig): Promise<void> {
+  const log = createLog(io, config.logLevel);
+  await withDatabase(config.databaseUrl, config.homeFolder, 'serve', async (database) => {
+    let importState: ImportState = { state: 'idle' };
+    const api = await startApi(database, config, () => importState, log);
+    log.info({ url: api.url }, 'listening');
+    try {
+      await migrateWhenReachable(database, io.signal, (reason) => {
+        log.warn({ reason }, 'the database does not answer yet');
+        importState = { state: 'waiting', detail: 'the database does not answer' };
+      });
+      importState = { state: 'idle' };
+      if (!config.noImport) {
+        importState = await importDataFolder(io, database, config, (progress) => {
+          importState = progress;
         });
-        importState = { state: 'idle' };
-        if (!config.noImport) {
-          importState = await importDataFolder(io, database, config, (progress) => {
-            importState = progress;
-          });
-        }
-        io.err(await describeServing(api.url, database));
-        await untilAborted(io.signal);
-      } finally {
-        await api.close();
       }
-    });
+      io.err(await describeServing(api.url, database));
+      await untilAborted(io.signal);
+    } finally {
+      await api.close();
+    }
   });
 }
 

@@ -1,4 +1,4 @@
-import type { Config } from '@moniepoint/core/config';
+import type { ProgramConfig } from '@moniepoint/api/bin';
 import { type Database, withDatabase, withSession } from '@moniepoint/core/db/database';
 import { migrate } from '@moniepoint/core/db/migrate';
 
@@ -6,7 +6,7 @@ type Session = Parameters<typeof migrate>[0];
 
 /** Opens the configured database, brings its schema up to date, and does the command's work in one session. */
 export function inSession<T>(
-  config: Config & { readonly homeFolder: string },
+  config: ProgramConfig,
   command: string,
   work: (session: Session, database: Database) => Promise<T>,
 ): Promise<T> {

@@ -1,34 +1,26 @@
-import { addOptions, configOf, DATABASE_OPTIONS, type Io } from '@moniepoint/api/bin';
+import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { MoniepointError } from '@moniepoint/core/errors';
 import { verify } from '@moniepoint/core/import/verify';
-import { Command } from 'commander';
 import { inSession } from './session.ts';
 
-export function verifyCommand(io: Io): Command {
-  const command = new Command('verify').description(
-    'Recompute everything from the stored events and compare it with what is stored',
-  );
-  addOptions(command, ['json', ...DATABASE_OPTIONS]);
-  return command.action(async (flags) => {
-    const config = configOf(io, flags);
-    const checks = await inSession(config, 'verify', verify);
-    const differing = checks.filter(({ differences }) => differences.length > 0);
-    if (config.json) {
-      io.out(`${JSON.stringify({ agrees: differing.length === 0, checks })}\n`);
-    } else {
-      for (const { name, differences } of checks) {
-        io.out(
-          differences.length === 0
-            ? `ok       ${name}\n`
-            : `DIFFERS  ${name}\n${differences.map((text) => `         ${text}\n`).join('')}`,
-        );
-      }
-    }
-    if (differing.length > 0) {
-      throw new MoniepointError(
-        'failed',
-        `${differing.length} of ${checks.length} checks differ: ${differing.map(({ name }) => name).join(', ')}. Keep the database as it is and report this; a fresh import into a new database gives right answers.`,
+export async function run(io: Io, config: ProgramConfig): Promise<void> {
+  const checks = await inSession(config, 'verify', verify);
+  const differing = checks.filter(({ differences }) => differences.length > 0);
+  if (config.json) {
+    io.out(`${JSON.stringify({ agrees: differing.length === 0, checks })}\n`);
+  } else {
+    for (const { name, differences } of checks) {
+      io.out(
+        differences.length === 0
+          ? `ok       ${name}\n`
+          : `DIFFERS  ${name}\n${differences.map((text) => `         ${text}\n`).join('')}`,
       );
     }
-  });
+  }
+  if (differing.length > 0) {
+    throw new MoniepointError(
+      'failed',
+      `${differing.length} of ${checks.length} checks differ: ${differing.map(({ name }) => name).join(', ')}. Keep the database as it is and report this; a fresh import into a new database gives right answers.`,
+    );
+  }
 }

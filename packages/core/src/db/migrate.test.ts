@@ -15,7 +15,7 @@ describe('migrate', () => {
 
   it('brings a database that holds data from the first schema to the newest', async () => {
     const database = await createDatabase();
-    const drizzle = new URL('../../../../drizzle/', import.meta.url);
+    const drizzle = new URL('../../drizzle/', import.meta.url);
     const first = readFileSync(new URL('0000_foundation.sql', drizzle), 'utf8').replaceAll(
       '--> statement-breakpoint',
       '',

@@ -7,8 +7,8 @@ import type pg from 'pg';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
 import { createReader } from './reader.ts';
 
-/** `drizzle/` lies at the top of the repository, beside `packages/`. */
-const MIGRATIONS_FOLDER = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', '..', 'drizzle');
+/** `drizzle/` of this package, seen from `src/db` and from `dist/db`. */
+const MIGRATIONS_FOLDER = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'drizzle');
 const MIGRATIONS_TABLE = 'schema_migration';
 
 /** Any number will do that no other advisory lock of the product uses. */

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
-import { createLog, type Io } from './bin.ts';
+import type { Io } from './bin.ts';
+import { createLog } from './log.ts';
 
 async function logged(isTerminal: boolean): Promise<string> {
   let text = '';
