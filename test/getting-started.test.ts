@@ -1,0 +1,102 @@
+/**
+ * The newcomer's page, command by command, in a copy of what the repository holds: installed from its own tarballs by npm,
+ * away from the workspace.
+ */
+import { execFile, execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, describe, expect, inject, it } from 'vitest';
+import { environment } from './process.ts';
+
+const root = new URL('..', import.meta.url).pathname;
+const page = readFileSync(join(root, 'docs/getting-started.md'), 'utf8');
+const blocks = (language: string) =>
+  [...page.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, text]) => text as string);
+
+/** A checkout: what git would hand out, with the changes that are not committed yet. */
+const checkout = mkdtempSync(join(inject('root'), 'checkout-'));
+const prefix = join(checkout, '..', 'npm-global');
+const home = mkdtempSync(join(inject('root'), 'h'));
+afterAll(() => {
+  for (const folder of [checkout, prefix, home]) rmSync(folder, { recursive: true, force: true });
+});
+
+/** Runs commands as a person types them, and gives back all that they print. */
+async function type(commands: string, path = `${join(prefix, 'bin')}${delimiter}${process.env.PATH}`): Promise<string> {
+  const env = {
+    ...environment({ PATH: path, MONIEPOINT_HOME: home, npm_config_prefix: prefix, CI: 'true' }),
+    NODE_OPTIONS: '',
+  };
+  const { stdout, stderr } = await promisify(execFile)('bash', ['-euc', commands], {
+    ...{ cwd: checkout, env, maxBuffer: 2 ** 26 },
+  });
+  return stderr + stdout;
+}
+
+describe('docs/getting-started.md', { timeout: 600_000 }, () => {
+  const said = new Map<string, string>();
+
+  it('every command does what the page says, in its order', async () => {
+    const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], { cwd: root, encoding: 'utf8' });
+    for (const file of files.split('\0').filter((name) => name !== '' && existsSync(join(root, name)))) {
+      mkdirSync(dirname(join(checkout, file)), { recursive: true });
+      cpSync(join(root, file), join(checkout, file));
+    }
+    for (const command of blocks('sh').flatMap((block) => block.trim().split('\n')))
+      said.set(command, (said.get(command) ?? '') + (await type(command)));
+
+    const of = (command: string) => said.get(command) ?? '';
+    expect(of('moniepoint --version')).toBe('0.1.0\n');
+    expect(of('moniepoint import ./inbox').match(/Files: .*/g)).toEqual([
+      expect.stringContaining('3 loaded, 0 superseded, 0 unchanged'),
+      expect.stringContaining('0 loaded, 0 superseded, 3 unchanged'),
+    ]);
+    expect(of('moniepoint report all')).toContain('KYC funnel');
+    expect(of('moniepoint report top-merchant --format json')).toMatch(
+      /^\{"merchant_id":"[^"]+","total_volume":[\d.]+\}$/,
+    );
+    expect(of('moniepoint import ./inbox --lock-wait 10m')).toContain('1 loaded, 0 superseded, 3 unchanged');
+    expect(of('moniepoint import corrections.csv')).toMatch(/[1-9]\d* accepted \+ 0 duplicate \+ 0 rejected/);
+    expect(of('moniepoint rejects --reason status')).toContain('All of them were repaired.');
+    expect(of('moniepoint import ./inbox || echo "exit code $?"')).toMatch(/missing[\s\S]*exit code 1\n$/);
+    expect(of('moniepoint import ./late --max-reject-rate 0.05 || echo "exit code $?"')).toMatch(/exit code 3\n$/);
+    expect(of('moniepoint verify')).not.toContain('DIFFERS');
+  });
+
+  it('its cron line runs in the small environment of cron', async () => {
+    const [path, line] = (blocks('crontab')[0] as string).trim().split('\n') as [string, string];
+    const [, command] = /^(?:\S+ ){5}(.*)$/.exec(line) as RegExpExecArray;
+    const bins = [join(prefix, 'bin'), dirname(process.execPath), path.replace('PATH=', '')].join(delimiter);
+    const { stdout, stderr } = await promisify(execFile)('sh', ['-c', command as string], {
+      ...{ cwd: '/', env: { HOME: checkout, PATH: bins, SHELL: '/bin/sh', MONIEPOINT_HOME: home } },
+    });
+    expect(stdout).toBe('');
+    expect(stderr).toContain('4 unchanged');
+  });
+
+  it('what npm installed is whole: licences, metadata, migrations, pages and no trace of the workspace', async () => {
+    const installed = join(prefix, 'lib/node_modules');
+    for (const name of ['moniepoint', '@moniepoint/api', '@moniepoint/core']) {
+      const folder = join(installed, name);
+      expect(realpathSync(folder)).toBe(folder);
+      expect(readFileSync(join(folder, 'LICENSE'), 'utf8')).toContain('MIT License');
+      const manifest = readFileSync(join(folder, 'package.json'), 'utf8');
+      expect(JSON.parse(manifest)).toMatchObject({ name, version: '0.1.0', license: 'MIT', type: 'module' });
+      expect(manifest).not.toMatch(/workspace:|link:|file:/);
+      const shipped = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
+        (one) => !one.includes('node_modules/'),
+      );
+      expect(shipped.filter((one) => /\.test\.|\.map$|tsbuildinfo|(^|\/)src\//.test(one))).toEqual([]);
+    }
+    expect(existsSync(join(installed, '@moniepoint/core/drizzle/meta/_journal.json'))).toBe(true);
+    expect(existsSync(join(installed, '@moniepoint/api/assets/page.css'))).toBe(true);
+    expect(readFileSync(join(prefix, 'share/man/man1/moniepoint.1'), 'utf8')).toContain('.TH MONIEPOINT 1');
+  });
+
+  it('npx runs it from the tarballs alone', async () => {
+    const tarballs = readdirSync(join(checkout, 'dist')).map((name) => `--package ${join(checkout, 'dist', name)}`);
+    const out = await type(`cd "$(mktemp -d)" && npx --yes --ignore-scripts ${tarballs.join(' ')} moniepoint --help`);
+    expect(out).toContain('Usage: moniepoint [options] [command]');
+  });
+});
