@@ -1,4 +1,4 @@
-import { type Io, runProgram } from '@moniepoint/api/bin';
+import { type Io, isUtf8Locale, runProgram } from '@moniepoint/api/bin';
 
 export type Ran = { readonly code: number; readonly out: string; readonly err: string };
 
@@ -9,6 +9,7 @@ export async function runIn(
   environment: Readonly<Record<string, string>>,
   directory: string,
   signal: AbortSignal = new AbortController().signal,
+  screen: Partial<Pick<Io, 'isOutTerminal' | 'outColumns' | 'outHasColors'>> = {},
 ): Promise<Ran> {
   let out = '';
   let err = '';
@@ -25,6 +26,10 @@ export async function runIn(
     },
     terminal: null,
     isOutTerminal: false,
+    outColumns: 80,
+    outHasColors: false,
+    isUtf8: isUtf8Locale(environment),
+    ...screen,
     environment,
     directory,
     signal,

@@ -24,6 +24,11 @@ export type Io = {
   /** Where a progress bar may be drawn; null where nobody watches. */
   readonly terminal: NodeJS.WriteStream | null;
   readonly isOutTerminal: boolean;
+  /** How wide a line on stdout may be; 80 where it is no terminal. */
+  readonly outColumns: number;
+  readonly outHasColors: boolean;
+  /** Whether the locale has signs beyond ASCII. */
+  readonly isUtf8: boolean;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly directory: string;
   /** Aborted by the first SIGHUP, SIGINT or SIGTERM. */
@@ -60,9 +65,15 @@ export function addOptions(command: Command, names: readonly OptionName[]): Comm
  * The effective configuration of a command that was given these flags. A variable that looks like a misspelt one of ours is
  * told on stderr.
  *
+ * @param flags as Commander hands them on
+ * @param names the options that the command has
  * @throws MoniepointError `usage`
  */
-export function configOf(io: Io, flags: Readonly<Record<string, unknown>>): ProgramConfig {
+export function configOf(
+  io: Io,
+  flags: Readonly<Record<string, unknown>>,
+  names: readonly OptionName[],
+): ProgramConfig {
   const dotenv = readDotenv(io.directory);
   for (const [where, variables] of [
     ['the environment', io.environment],
@@ -71,11 +82,17 @@ export function configOf(io: Io, flags: Readonly<Record<string, unknown>>): Prog
     for (const [found, meant] of findMisspelt(variables))
       io.err(`warning: ${where} has ${printable(found)}, which means nothing here. Did you mean ${meant}?\n`);
   }
-  // Commander turns --no-x into x: false.
-  const given = flags.import === false ? { ...flags, noImport: true } : flags;
+  const given = Object.fromEntries(names.map((name) => [name, flagOf(OPTIONS[name].flag, flags)]));
   const settings = resolveSettings(given, io.environment, dotenv);
   const config = valuesOf(settings);
   return { ...config, settings, homeFolder: moniepointHome(config, io.environment, userInfo().uid) };
+}
+
+/** Commander calls --max-rejects maxRejects, and turns --no-import into import: false. */
+function flagOf(flag: string, flags: Readonly<Record<string, unknown>>): unknown {
+  const [, no, long = ''] = /^--(no-)?([\w-]+)/.exec(flag) as RegExpExecArray;
+  const value = flags[long.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())];
+  return no === undefined ? value : value === false || undefined;
 }
 
 /** What a command is told to do, in its effective values. */
@@ -126,6 +143,17 @@ export function printable(text: string): string {
 
 /** Control characters, line and paragraph separators, and what changes the direction of the text behind it. */
 const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+
+/** Whether colours are wanted there: by what stands there, NO_COLOR and FORCE_COLOR, which counts in a pipe too. */
+function hasColors(stream: NodeJS.WriteStream): boolean {
+  const forced = process.env.FORCE_COLOR;
+  return stream.isTTY ? stream.hasColors() : forced !== undefined && forced !== '0' && forced !== 'false';
+}
+
+/** By the variables of the locale, in their order. */
+export function isUtf8Locale({ LC_ALL, LC_CTYPE, LANG }: Readonly<Record<string, string | undefined>>): boolean {
+  return /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '');
+}
 
 /** Resolves with the first signal. */
 export function untilAborted(signal: AbortSignal): Promise<void> {
@@ -179,6 +207,9 @@ export async function runBinary(build: (io: Io) => Command): Promise<void> {
     err: (text) => process.stderr.write(text),
     terminal: process.stderr.isTTY ? process.stderr : null,
     isOutTerminal: process.stdout.isTTY === true,
+    outColumns: process.stdout.columns || 80,
+    outHasColors: hasColors(process.stdout),
+    isUtf8: isUtf8Locale(process.env),
     environment: process.env,
     directory: process.cwd(),
     signal: stop.signal,

@@ -9,7 +9,7 @@ const LOG_DELAY_MS = 20;
  * each write is a system call, and one behind every turn of the event loop took a seventh of the requests that the
  * API can answer. A problem does not wait, and takes along what is before it.
  */
-export function createLog(io: Io, level: string): Logger {
+export function createLog(io: Pick<Io, 'err' | 'terminal'>, level: string): Logger {
   let waiting = '';
   const flush = () => {
     if (waiting !== '') io.err(waiting);

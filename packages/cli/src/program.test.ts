@@ -144,7 +144,7 @@ describe('exit codes (CONTRACT.md section 5)', () => {
     [['import', '.', '--strictt'], /unknown option '--strictt'\n\(Did you mean --strict\?\)/],
     [['import', '.', '--max-rejects', 'many'], /^error: --max-rejects: found "many" that is not a whole number/],
     [['report', 'revenue'], /Allowed choices are top-merchant, .*, all\./],
-    [['report', 'all', '--format', 'xml'], /^error: --format: found "xml" that is not table, json or csv/],
+    [['report', 'all', '--format', 'xml'], /^error: --format: found "xml" that is not table, chart, json or csv/],
     [
       ['status', '--database-url', 'mysql://u:secret@h/d'],
       /^error: --database-url: found a value that is not postgresql/,
@@ -206,83 +206,6 @@ describe('exit codes (CONTRACT.md section 5)', () => {
       AbortSignal.abort(),
     );
     expect(ran.code).toBe(130);
-  });
-});
-
-describe('report', () => {
-  const ROWS = [
-    row({ amount: '1234567.89' }),
-    row({
-      event_id: eventId(2),
-      merchant_id: '"A,""B"""',
-      product: 'KYC',
-      event_type: 'DOCUMENT_SUBMITTED',
-      amount: '0',
-    }),
-    row({ event_id: eventId(3), status: 'FAILED' }),
-  ];
-
-  it('every metric in every format', async () => {
-    const { folder, run } = await createSite();
-    writeActivities(folder, 'activities_20240101.csv', ROWS);
-    await run('import', folder);
-    const report = async (...argv: string[]) => {
-      const { code, out, err } = await run('report', ...argv);
-      expect([code, err]).toEqual([0, '']);
-      return out;
-    };
-    const bodies = {
-      'top-merchant': '{"merchant_id":"MRC-000001","total_volume":1234567.89}',
-      'monthly-active-merchants': '{"2024-01":2}',
-      'product-adoption': '{"KYC":1,"POS":1}',
-      'kyc-funnel': '{"documents_submitted":1,"verifications_completed":0,"tier_upgrades":0}',
-      'failure-rates': '[{"product":"POS","failure_rate":50.0},{"product":"KYC","failure_rate":0.0}]',
-    };
-    for (const [name, body] of Object.entries(bodies)) expect(await report(name, '--format', 'json')).toBe(body);
-    expect(await report('all', '--format', 'json')).toBe(
-      `{${Object.entries(bodies)
-        .map(([name, body]) => `"${name}":${body}`)
-        .join(',')}}`,
-    );
-    expect(await report('failure-rates', '--format', 'csv')).toBe('product,failure_rate\nPOS,50.0\nKYC,0.0\n');
-    expect(await report('top-merchant')).toBe(
-      'Top merchant\n  merchant_id   total_volume\n  MRC-000001   ₦1,234,567.89\n',
-    );
-    expect(await report('all', '--format', 'csv')).toBe(
-      [
-        'metric,name,value',
-        'top-merchant,MRC-000001,1234567.89',
-        'monthly-active-merchants,2024-01,2',
-        'product-adoption,KYC,1',
-        'product-adoption,POS,1',
-        'kyc-funnel,documents_submitted,1',
-        'kyc-funnel,verifications_completed,0',
-        'kyc-funnel,tier_upgrades,0',
-        'failure-rates,POS,50.0',
-        'failure-rates,KYC,0.0',
-        '',
-      ].join('\n'),
-    );
-    expect((await report('all')).split('\n\n')).toHaveLength(5);
-  });
-
-  it('nothing imported yet, and nothing that matches, exit 1 with the reason', async () => {
-    const { folder, run } = await createSite();
-    expect(await run('report', 'all')).toEqual({
-      code: 1,
-      out: '',
-      err: 'error: Nothing was imported yet. Run: moniepoint import PATH\n',
-    });
-    writeActivities(folder, 'activities_20240101.csv', []);
-    await run('import', folder);
-    expect(await run('report', 'top-merchant')).toEqual({
-      code: 1,
-      out: '',
-      err: 'error: top-merchant: No successful transactions found.\n',
-    });
-    expect((await run('report', 'all', '--format', 'json')).out).toBe(
-      '{"top-merchant":null,"monthly-active-merchants":null,"product-adoption":null,"kyc-funnel":{"documents_submitted":0,"verifications_completed":0,"tier_upgrades":0},"failure-rates":null}',
-    );
   });
 });
 

@@ -76,6 +76,15 @@ const duration = matching('a duration such as 30s, 5m or 1h', /^\d{1,9}(ms|s|m|h
   const [, number, unit = ''] = /^(\d+)(.*)$/.exec(given) as RegExpExecArray;
   return Number(number) * (UNIT_MS[unit] as number);
 });
+const httpUrl: Rule<string> = {
+  expected: 'http://host:port, without user and password',
+  parse: (given) => {
+    const url = URL.canParse(given) ? new URL(given) : null;
+    return url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === ''
+      ? given
+      : undefined;
+  },
+};
 const postgresUrl: Rule<string> = {
   expected: 'postgresql://user:password@host:port/database',
   parse: (given) => {
@@ -212,8 +221,8 @@ export const OPTIONS = {
   json: option({ flag: '--json', help: 'print the result as JSON', rule: onOff, default: false }),
   format: option({
     flag: '--format <format>',
-    help: 'table, json or csv',
-    rule: oneOf(['table', 'json', 'csv'], 'table, json or csv'),
+    help: 'table, chart, json or csv',
+    rule: oneOf(['table', 'chart', 'json', 'csv'], 'table, chart, json or csv'),
     default: 'table',
   }),
   file: option({ flag: '--file <file>', help: 'only of this file, by name or path', rule: text }),
@@ -224,6 +233,21 @@ export const OPTIONS = {
   }),
   run: option({ flag: '--run <id>', help: 'only of files that this run loaded', rule: positive }),
   limit: option({ flag: '--limit <n>', help: 'how many records to show', rule: wholeNumber, default: 20 }),
+  leaders: option({
+    flag: '--limit <n>',
+    help: 'of top-merchant: the n largest merchants, from 1 to 100',
+    rule: within(1, 100, 'a whole number from 1 to 100'),
+  }),
+  month: option({
+    flag: '--month <month>',
+    help: 'of top-merchant: in this UTC month alone, such as 2024-01',
+    rule: matching('a month such as 2024-01', /^\d{4}-(0[1-9]|1[0-2])$/, String),
+  }),
+  url: option({
+    flag: '--url <url>',
+    help: 'ask this API instead of the database; with the first of API_TOKENS where there are any',
+    rule: httpUrl,
+  }),
   csv: option({
     flag: '--csv',
     help: 'print the open records as they were, under their header, to be corrected and imported',

@@ -2,7 +2,7 @@ import type { ProgramConfig } from '@moniepoint/api/bin';
 import { type Database, withDatabase, withSession } from '@moniepoint/core/db/database';
 import { migrate } from '@moniepoint/core/db/migrate';
 
-type Session = Parameters<typeof migrate>[0];
+export type Session = Parameters<typeof migrate>[0];
 
 /** Opens the configured database, brings its schema up to date, and does the command's work in one session. */
 export function inSession<T>(

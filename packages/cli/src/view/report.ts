@@ -1,53 +1,72 @@
+import { styleText } from 'node:util';
+import { printable } from '@moniepoint/api/bin';
 import { MoniepointError } from '@moniepoint/core/errors';
-import { type Answers, csvTable, METRICS, type Metric, type Table, withSeparators } from '@moniepoint/core/metrics';
+import { csvTable, type Table, withSeparators } from '@moniepoint/core/metrics';
+import { barChart, type Screen } from './chart.ts';
 import { alignedTable } from './table.ts';
 
+/** What a metric says now. */
+export type Answer = {
+  readonly name: string;
+  readonly title: string;
+  /** The bytes of the HTTP body; null where nothing matches. */
+  readonly json: string | null;
+  /** Its first column names what the others measure. */
+  readonly table: Table;
+  /** Why there is nothing. */
+  readonly noData: string | null;
+};
+
+export type ReportFormat = 'table' | 'chart' | 'json' | 'csv';
+
 /**
- * One metric, or `all`, as text.
+ * One metric as text: `json` is the body of the HTTP answer, `csv` a header and the rows, `table` and `chart` are for people.
  *
- * - `json`: the bytes of the HTTP body; for `all` one object under the metric names, null where nothing matches.
- * - `csv`: a header and the rows; for `all` one table of metric, name and value.
- * - `table`: for people.
- *
- * @throws MoniepointError `failed` when nothing matches the one metric asked for
+ * @throws MoniepointError `failed` where nothing matches
  */
-export function renderReport(name: string, format: 'table' | 'json' | 'csv', answers: Answers): string {
-  const metric = METRICS.find((candidate) => candidate.name === name);
-  if (metric === undefined) return renderAll(format, answers);
-  const json = metric.toJson(answers);
-  if (json === null) throw new MoniepointError('failed', `${metric.name}: ${metric.noData}`);
-  if (format === 'json') return json;
-  return format === 'csv' ? csvTable(metric.toTable(answers)) : titled(metric, answers);
+export function renderOne(answer: Answer, format: ReportFormat, screen: Screen): string {
+  if (answer.json === null) throw new MoniepointError('failed', `${answer.name}: ${answer.noData}`);
+  if (format === 'json') return answer.json;
+  return format === 'csv' ? csvTable(answer.table) : forPeople(answer, format, screen);
 }
 
-function renderAll(format: 'table' | 'json' | 'csv', answers: Answers): string {
-  if (format === 'json')
-    return `{${METRICS.map((metric) => `"${metric.name}":${metric.toJson(answers) ?? 'null'}`).join(',')}}`;
-  if (format === 'table') return METRICS.map((metric) => titled(metric, answers)).join('\n');
+/** All metrics: as one object under their names, null where nothing matches; as one table of metric, name and value; for people. */
+export function renderAll(answers: readonly Answer[], format: ReportFormat, screen: Screen): string {
+  if (format === 'json') return `{${answers.map(({ name, json }) => `"${name}":${json ?? 'null'}`).join(',')}}`;
+  if (format !== 'csv') return answers.map((answer) => forPeople(answer, format, screen)).join('\n');
   return csvTable({
     columns: ['metric', 'name', 'value'],
-    rows: METRICS.flatMap((metric) =>
-      metric.toTable(answers).rows.map(([rowName = '', value = '']) => [metric.name, rowName, value]),
-    ),
+    rows: answers.flatMap(({ name, table }) => table.rows.map(([rowName = '', value = '']) => [name, rowName, value])),
   });
 }
 
-function titled(metric: Metric, answers: Answers): string {
-  const table = metric.toTable(answers);
-  return `${metric.title}\n${table.rows.length === 0 ? `  ${metric.noData}\n` : aligned(table)}`;
+function forPeople({ name, title, table, noData }: Answer, format: 'table' | 'chart', screen: Screen): string {
+  const head = screen.hasColors ? styleText('bold', title, { validateStream: false }) : title;
+  const { columns, rows } = table;
+  if (rows.length === 0) return `${head}\n  ${noData}\n`;
+  const cells = rows.map((row) => row.map((cell, index) => shown(columns[index] as string, cell, screen)));
+  if (format === 'table') {
+    const isNumber = columns.map((_, index) => index > 0);
+    const lines = alignedTable({ columns, rows: cells }, isNumber);
+    if (lines.split('\n').every((line) => [...line].length <= screen.columns)) return `${head}\n${lines}`;
+    // Too narrow for columns: what a cell names, and below it what it says.
+    return `${head}\n${cells.map((row) => row.map((cell, at) => `${'  '.repeat(at + 1)}${printable(cell)}\n`).join('')).join('')}`;
+  }
+  const values = rows.map((row) => Number(row.at(-1)));
+  const bars = cells.map(([label = '', text = ''], index) => {
+    const conversion = name === 'kyc-funnel' && index > 0 ? share(values[index], values[index - 1]) : '';
+    return { label: printable(label), value: values[index] as number, text: `${text}${conversion}` };
+  });
+  return `${head}\n${barChart(bars, screen)}`;
 }
 
-/** Every metric's first column names what the others measure. */
-function aligned({ columns, rows }: Table): string {
-  const cells = rows.map((row) => row.map((cell, column) => forPeople(columns[column] as string, cell)));
-  return alignedTable(
-    { columns, rows: cells },
-    columns.map((_, index) => index > 0),
-  );
+/** How many of the stage before reached this one. */
+function share(value = 0, before = 0): string {
+  return before === 0 ? ' (-)' : ` (${((value / before) * 100).toFixed(1)}%)`;
 }
 
-function forPeople(column: string, cell: string): string {
-  if (column === 'total_volume') return `₦${withSeparators(cell)}`;
+function shown(column: string, cell: string, { isUtf8 }: Screen): string {
+  if (column === 'total_volume') return `${isUtf8 ? '₦' : 'NGN '}${withSeparators(cell)}`;
   if (column === 'failure_rate') return `${cell}%`;
   return column === 'merchants' ? withSeparators(cell) : cell;
 }
