@@ -1,3 +1,4 @@
+import { REJECT_REASONS } from '@moniepoint/core/activity';
 import type { ImportEntry } from '@moniepoint/core/imports';
 import { METRICS } from '@moniepoint/core/metrics';
 import type { Snapshot } from '@moniepoint/core/snapshot';
@@ -508,6 +509,17 @@ describe('GET /imports and GET /metrics', () => {
         'moniepoint_last_import_failed_files 1',
         'moniepoint_http_request_duration_seconds_count{route="/analytics/kyc-funnel",status="200"} 1',
         'moniepoint_http_request_duration_seconds_count{route="other",status="404"} 2',
+      ]),
+    );
+    const open = (all: readonly string[]) => all.filter((line) => line.startsWith('moniepoint_open_rejects{'));
+    expect(open(text), 'not counted yet').toEqual([]);
+    publish(SNAPSHOT, { openRejects: { dataId: 'a', dataVersion: 7, byReason: { status: 3 } } });
+    const counted = open(await lines());
+    expect(counted).toHaveLength(REJECT_REASONS.length);
+    expect(counted).toEqual(
+      expect.arrayContaining([
+        'moniepoint_open_rejects{reason="status"} 3',
+        'moniepoint_open_rejects{reason="csv_syntax"} 0',
       ]),
     );
   });

@@ -76,6 +76,7 @@ const DATA: Published = {
       ],
     ]),
   },
+  openRejects: { dataId: 'a', dataVersion: 7, byReason: { status: 3 } },
   imports: [
     { ...ENTRY, file_id: 2, file: 'activities_20240102.csv', status: 'failed', error: 'no such column' },
     ENTRY,
@@ -157,6 +158,7 @@ describe.runIf(hasBrowser)('in a browser', () => {
     ['the first import runs', NOTHING_PUBLISHED, { importState: () => running }, '12 of 31 files, 340,000 rows read'],
     ['there is data', DATA, {}, '₦98,765,432.10'],
     ['the volumes are being read', { ...DATA, volumes: null }, {}, 'The volumes are being read.'],
+    ['the open rejects are being counted', { ...DATA, openRejects: null }, {}, 'Open rejects are being counted'],
     [
       'an import runs elsewhere',
       {
@@ -213,6 +215,7 @@ describe.runIf(hasBrowser)('in a browser', () => {
       ['POS', '5.4 %'],
       ['KYC', '0.0 %'],
     ]);
+    expect(await rows('Rejected rows')).toEqual([['status', '4', '3']]);
     expect((await rows('Monthly active merchants')).slice(0, 2)).toEqual([
       ['2024-06', '9,073'],
       ['2024-05', '9,036'],

@@ -3,6 +3,7 @@ import { type Database, endSession, inTransaction, withSession } from '@moniepoi
 import { hasReader, readOnly } from '@moniepoint/core/db/reader';
 import { describeError, errorCode } from '@moniepoint/core/errors';
 import { type ImportEntry, readImports } from '@moniepoint/core/imports';
+import { countOpenRejects, type OpenRejects } from '@moniepoint/core/reject-list';
 import { readMark, readSnapshot, SNAPSHOT_CHANNEL, type Snapshot } from '@moniepoint/core/snapshot';
 import { type LastRun, readLastRun, readTotals, type Totals } from '@moniepoint/core/status';
 import { belongTo, readVolumes, type Volumes } from '@moniepoint/core/volumes';
@@ -13,15 +14,22 @@ export type Published = {
   readonly snapshot: Snapshot | null;
   /** They follow the snapshot as soon as they are read; until then they are those of the one before. */
   readonly volumes: Volumes | null;
+  /** They follow too, later where an import holds the events; null until they were counted once. */
+  readonly openRejects: CountedRejects | null;
   /** The newest lines of the ledger, newest first. */
   readonly imports: readonly ImportEntry[];
   readonly totals: Totals | null;
   readonly lastRun: LastRun | null;
 };
 
+/** Open rejects by reason, and the data in which they were counted. */
+export type CountedRejects = Pick<Snapshot, 'dataId' | 'dataVersion'> & { readonly byReason: OpenRejects };
+
 export const NOTHING_PUBLISHED: Published = {
-  ...{ snapshot: null, volumes: null, imports: [], totals: null, lastRun: null },
+  ...{ snapshot: null, volumes: null, openRejects: null, imports: [], totals: null, lastRun: null },
 };
+
+type Session = Awaited<ReturnType<Database['connect']>>;
 
 /** Follows what any process publishes. */
 export type LiveSnapshot = {
@@ -41,6 +49,17 @@ const ANSWER_DEADLINE_MS = 5_000;
 /** The same for the volumes, of which there may be many million at the start; and how long to wait when that failed. */
 const VOLUMES_DEADLINE_MS = 600_000;
 const VOLUMES_PAUSE_MS = 5_000;
+/** How long the open rejects may be counted, and how long to wait when that failed. */
+const COUNT_DEADLINE_MS = 60_000;
+const COUNT_PAUSE_MS = 5_000;
+/**
+ * While an import runs they are counted now and then, and only where that is quickly done: an import that finds somebody reading
+ * the events for a second does not take the bulk path.
+ */
+const COUNT_DURING_IMPORT_MS = 500;
+const COUNT_DURING_IMPORT_EVERY_MS = 10_000;
+/** Somebody holds the events, it took too long, or the schema is older: none of them is a trouble to tell of. */
+const COUNT_LATER = ['55P03', '57014', '42P01', '42703']; // lock_not_available, query_canceled, undefined_table, undefined_column
 const CLOSE_DEADLINE_MS = 1_500;
 /** Lines of the ledger kept in memory. */
 const MAX_IMPORTS = 1_000;
@@ -109,6 +128,11 @@ export function followSnapshot(
             catchingUp = null;
           });
         }
+        if (counting === null && isCountDue()) {
+          counting = countRejects().finally(() => {
+            counting = null;
+          });
+        }
         await Promise.race([woken, pause(POLL_MS)]);
       }
     } finally {
@@ -119,14 +143,10 @@ export function followSnapshot(
   let catchingUp: Promise<void> | null = null;
   const isBehind = () => stored !== null && !belongTo(published.volumes, stored) && !closing.signal.aborted;
 
-  /** Reads the volumes in a session of its own, so that many of them do not hold up the answers. */
+  /** Reads the volumes, however many there are. */
   async function catchUp(): Promise<void> {
-    let cutOff = () => {};
     try {
-      await withSession(database, 'api volumes', async (client) => {
-        cutOff = () => void endSession(client);
-        closing.signal.addEventListener('abort', cutOff);
-        const isReader = await hasReader(client);
+      await aside('api volumes', async (client, isReader) => {
         const read = () =>
           inTransaction(
             client,
@@ -141,6 +161,52 @@ export function followSnapshot(
     } catch (error) {
       if (!closing.signal.aborted && isConnected) onTrouble(`volumes of the months: ${describeError(error)}`);
       await pause(VOLUMES_PAUSE_MS);
+    }
+  }
+
+  let counting: Promise<void> | null = null;
+  let countedAt = Number.NEGATIVE_INFINITY;
+  const isImporting = () => published.lastRun?.outcome === 'running';
+  const isCountDue = () =>
+    stored !== null &&
+    !belongTo(published.openRejects, stored) &&
+    !closing.signal.aborted &&
+    (!isImporting() || performance.now() - countedAt >= COUNT_DURING_IMPORT_EVERY_MS);
+
+  /** Counts the open rejects once. Where that is not possible now, the last figure stays. */
+  async function countRejects(): Promise<void> {
+    const limit = isImporting() ? COUNT_DURING_IMPORT_MS : COUNT_DEADLINE_MS;
+    try {
+      await aside('api rejects', async (client, isReader) => {
+        const count = async () => {
+          // A server that compiles long plans would take longer for that than for the count.
+          await client.query(
+            `SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = ${limit}; SET LOCAL jit = off`,
+          );
+          const counted = await readSnapshot(client);
+          if (counted === null) return;
+          const { dataId, dataVersion } = counted;
+          take({ openRejects: { dataId, dataVersion, byReason: await countOpenRejects(client) } });
+        };
+        await answered(limit + ANSWER_DEADLINE_MS, () => inTransaction(client, count, readOnly(isReader)));
+      });
+    } catch (error) {
+      const isExpected = closing.signal.aborted || !isConnected || COUNT_LATER.includes(errorCode(error) ?? '');
+      if (!isExpected) onTrouble(`open rejects: ${describeError(error)}`);
+      await pause(COUNT_PAUSE_MS);
+    }
+    countedAt = performance.now();
+  }
+
+  /** Reads in a session of its own, so that it does not hold up the answers. */
+  async function aside(role: string, read: (client: Session, isReader: boolean) => Promise<void>): Promise<void> {
+    let cutOff = () => {};
+    try {
+      await withSession(database, role, async (client) => {
+        cutOff = () => void endSession(client);
+        closing.signal.addEventListener('abort', cutOff);
+        await read(client, await hasReader(client));
+      });
     } finally {
       closing.signal.removeEventListener('abort', cutOff); // else each publication would leave its session in memory
     }
@@ -164,7 +230,10 @@ export function followSnapshot(
     isConnected: () => isConnected,
     close: async () => {
       closing.abort();
-      await Promise.race([Promise.all([running, catchingUp]), sleep(CLOSE_DEADLINE_MS, undefined, { ref: false })]);
+      await Promise.race([
+        Promise.all([running, catchingUp, counting]),
+        sleep(CLOSE_DEADLINE_MS, undefined, { ref: false }),
+      ]);
     },
   };
 }

@@ -1,3 +1,4 @@
+import type { RejectReason } from '@moniepoint/core/activity';
 import type { ImportEntry } from '@moniepoint/core/imports';
 import {
   type Answers,
@@ -254,12 +255,18 @@ function MonthlyMerchants({ answers: { monthlyActiveMerchants } }: { readonly an
   );
 }
 
-type BarRow = { readonly name: string; readonly value: string; readonly share: number; readonly tone?: string };
+type BarRow = {
+  readonly name: string;
+  readonly values: readonly string[];
+  readonly share: number;
+  readonly tone?: string;
+};
 
-/** A table whose numbers are drawn beside them. */
+/** A table of numbers, of which the first one is drawn beside them. */
 function BarTable(props: {
   readonly caption: string;
-  readonly columns: readonly [string, string];
+  /** Of the names, and of each value. */
+  readonly columns: readonly string[];
   readonly rows: readonly BarRow[];
 }) {
   return (
@@ -269,19 +276,23 @@ function BarTable(props: {
         <tr>
           <th scope="col">{props.columns[0]}</th>
           <td class="chart" />
-          <th scope="col" class="number">
-            {props.columns[1]}
-          </th>
+          {props.columns.slice(1).map((column) => (
+            <th scope="col" class="number">
+              {column}
+            </th>
+          ))}
         </tr>
       </thead>
       <tbody>
-        {props.rows.map(({ name, value, share, tone = '' }) => (
+        {props.rows.map(({ name, values, share, tone = '' }) => (
           <tr>
             <th scope="row">{name}</th>
             <td class="chart" aria-hidden="true">
               <Bar share={share} tone={tone} />
             </td>
-            <td class="number">{value}</td>
+            {values.map((value) => (
+              <td class="number">{value}</td>
+            ))}
           </tr>
         ))}
       </tbody>
@@ -301,7 +312,7 @@ function Adoption({ answers: { productAdoption } }: { readonly answers: Answers 
           columns={['Product', 'Merchants']}
           rows={productAdoption.map(({ product, merchants }) => ({
             name: product,
-            value: withSeparators(merchants),
+            values: [withSeparators(merchants)],
             share: merchants / most,
           }))}
         />
@@ -322,7 +333,7 @@ function FailureRates({ answers: { failureRates } }: { readonly answers: Answers
           columns={['Product', 'Failed']}
           rows={failureRates.map(({ product, failureRate }) => ({
             name: product,
-            value: `${failureRate} %`,
+            values: [`${failureRate} %`],
             share: Number(failureRate) / highest,
             tone: 'bad',
           }))}
@@ -384,11 +395,10 @@ function KycFunnel({ answers: { kycFunnel, kycFunnelNested } }: { readonly answe
 const percentage = (part: number, whole: number) => (whole === 0 ? '–' : `${((100 * part) / whole).toFixed(1)} %`);
 
 /** What was loaded last, and what was rejected of it. */
-function Imports({ published: { imports, totals, lastRun } }: PageContent) {
+function Imports({ published }: PageContent) {
+  const { imports, totals, lastRun } = published;
   if (totals === null) return null;
-  const { files, rows, rejectedByReason } = totals;
-  const reasons = Object.entries(rejectedByReason);
-  const most = Math.max(...reasons.map(([, count]) => count), 1);
+  const { files, rows } = totals;
   return (
     <aside aria-label="Imports">
       <section class="card wide" aria-labelledby="title-imports">
@@ -428,29 +438,53 @@ function Imports({ published: { imports, totals, lastRun } }: PageContent) {
       </section>
       <section class="card wide" aria-labelledby="title-rejects">
         <h2 id="title-rejects">Rejected rows</h2>
-        {reasons.length === 0 ? (
-          <p>None in the loaded files.</p>
-        ) : (
-          <>
-            <BarTable
-              caption="Rejected rows of the loaded files by reason"
-              columns={['Reason', 'Rows']}
-              rows={reasons.map(([name, count]) => ({
-                name,
-                value: withSeparators(count),
-                share: count / most,
-                tone: 'bad',
-              }))}
-            />
-            <p class="source">
-              <code>moniepoint rejects</code> lists those that are still open, and exports them to be corrected.
-            </p>
-          </>
-        )}
+        <Rejects {...published} rejectedByReason={totals.rejectedByReason} />
       </section>
     </aside>
   );
 }
+
+/** Rejected rows by reason, and which of them are open still. */
+function Rejects(props: Published & Pick<NonNullable<Published['totals']>, 'rejectedByReason'>) {
+  const { rejectedByReason, openRejects, snapshot, lastRun } = props;
+  const reasons = Object.entries(rejectedByReason) as [RejectReason, number][];
+  if (reasons.length === 0) return <p>None in the loaded files.</p>;
+  const most = Math.max(...reasons.map(([, count]) => count), 1);
+  const open = openRejects?.byReason;
+  const when = lastRun?.outcome === 'running' ? 'when the import that runs has ended, or before' : 'in a moment';
+  return (
+    <>
+      {openRejects === null ? (
+        <p>Open rejects are being counted; they appear here {when}.</p>
+      ) : (
+        <p>
+          Open rejects: <strong>{withSeparators(sum(Object.values(openRejects.byReason)))}</strong>. Of these no
+          corrected version was loaded
+          {openRejects.dataVersion === snapshot?.dataVersion
+            ? '.'
+            : `, as of data version ${openRejects.dataVersion}; they are counted again ${when}.`}
+        </p>
+      )}
+      <BarTable
+        caption="Rejected rows of the loaded files by reason"
+        columns={['Reason', 'Rows', ...(open === undefined ? [] : ['Open'])]}
+        rows={reasons.map(([reason, count]) => ({
+          name: reason,
+          values: [count, ...(open === undefined ? [] : [open[reason] ?? 0])].map(withSeparators),
+          share: count / most,
+          tone: 'bad',
+        }))}
+      />
+      <p class="source">
+        <code>moniepoint rejects</code> lists the open ones. To repair them, write them to a file with{' '}
+        <code>moniepoint rejects --csv &gt; bad.csv</code>, correct its lines, and run{' '}
+        <code>moniepoint import bad.csv</code>.
+      </p>
+    </>
+  );
+}
+
+const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
 
 function ImportRow({ file, status, read, rejected, finished_at, error }: ImportEntry) {
   return (

@@ -80,11 +80,12 @@ describe('the live snapshot', () => {
     await withSession(database, 'test', migrate);
     await publish(database, 1, true);
     await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe('1');
-    await expect.poll(() => statements.at(-2)).toContain('FROM merchant ');
+    for (const table of ['merchant', 'open_reject'])
+      await expect.poll(() => statements.filter((text) => text.includes(`FROM ${table} `))).toHaveLength(1);
     const begin = statements.findIndex((text) => text.includes('from "snapshot"')) - 1;
     const asReader = `${READ_ONLY_MOMENT.begin}; SET LOCAL ROLE moniepoint_reader`;
     const begins = statements.slice(begin).filter((text) => text.startsWith('BEGIN'));
-    expect(begins.length).toBeGreaterThanOrEqual(2);
+    expect(begins.length).toBeGreaterThanOrEqual(3);
     expect(new Set(begins)).toEqual(new Set([asReader]));
   });
 
@@ -109,6 +110,77 @@ describe('the live snapshot', () => {
       .toBe('merchant_id,total_volume\nB,107.00\nMRC-000001,100.00\n');
     expect(await leaders('&month=2024-01')).toBe('merchant_id,total_volume\nMRC-000001,100.00\nB,7.00\n');
     expect(await leaders('&from=2024-02')).toBe('merchant_id,total_volume\nB,100.00\n');
+  });
+
+  /** Open rejects as /metrics tells them, by reason, without those of which there are none; null until they were counted. */
+  async function openRejects(api: RunningApi): Promise<Record<string, number> | null> {
+    const text = await (await fetch(`${api.url}/metrics`)).text();
+    const counted = [...text.matchAll(/^moniepoint_open_rejects\{reason="(\w+)"\} (\d+)$/gm)];
+    if (counted.length === 0) return null;
+    return Object.fromEntries(counted.map(([, reason, n]) => [reason, Number(n)]).filter(([, n]) => n !== 0));
+  }
+
+  async function page(api: RunningApi): Promise<{ etag: string | null; text: string }> {
+    const response = await fetch(`${api.url}/`);
+    const text = (await response.text()).replaceAll(/<[^>]*>/g, '').replaceAll(/\s+/g, ' ');
+    return { etag: response.headers.get('ETag'), text };
+  }
+
+  it('counts the open rejects after each publication: they fall when a corrected file comes, and rise when it goes', async () => {
+    const database = await createDatabase();
+    const api = await start(database);
+    const folder = createFolder();
+    const load = (name: string, ...rows: string[]) =>
+      runImport(database, [writeActivities(folder, name, rows)], PLAIN_IMPORT, () => {}, new AbortController().signal);
+    expect(await openRejects(api)).toBeNull();
+    await load('a.csv', row({ status: '?' }), row({ event_id: 'x', merchant_id: 'B' }), 'bad');
+    await expect.poll(() => openRejects(api)).toEqual({ status: 1, event_id: 1, column_count: 1 });
+    const before = await page(api);
+    expect(before.text).toContain('Open rejects: 3. Of these no corrected version was loaded.');
+    await load('b.csv', row(), row({ event_id: eventId(2), merchant_id: 'B' }));
+    await expect.poll(() => openRejects(api), { timeout: 5000 }).toEqual({ column_count: 1 });
+    const after = await page(api);
+    expect(after.text).toContain('Open rejects: 1.');
+    expect(after.etag).not.toBe(before.etag);
+    await load('b.csv', row());
+    await expect.poll(() => openRejects(api), { timeout: 5000 }).toEqual({ event_id: 1, column_count: 1 });
+  });
+
+  it('waits for nobody who holds the events: the answers go on, and the open rejects are counted later', async () => {
+    const database = await createDatabase();
+    const file = writeActivities(createFolder(), 'a.csv', [row(), 'bad']);
+    await runImport(database, [file], PLAIN_IMPORT, () => {}, new AbortController().signal);
+    const isWaiting = async () =>
+      (
+        await query(
+          database,
+          `SELECT FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'moniepoint api rejects' AND wait_event_type = 'Lock'`,
+        )
+      ).length === 1;
+    const later = { timeout: 15_000 };
+    await withSession(database, 'test', async (holder) => {
+      const hold = () => holder.query('BEGIN; LOCK TABLE event IN ACCESS EXCLUSIVE MODE');
+      await hold();
+      const api = await start(database);
+      await expect.poll(isWaiting, later).toBe(true);
+      await publish(database, 2, true);
+      await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe('2');
+      expect(await openRejects(api)).toBeNull();
+      expect((await page(api)).text).toContain('Open rejects are being counted; they appear here in a moment.');
+      await holder.query('ROLLBACK');
+      await expect.poll(async () => (await page(api)).text, later).toContain('no corrected version was loaded.');
+      expect(await openRejects(api)).toEqual({ column_count: 1 });
+
+      await hold();
+      await publish(database, 3, true);
+      await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe('3');
+      await expect.poll(isWaiting, later).toBe(true);
+      expect((await page(api)).text).toContain('as of data version 2; they are counted again in a moment.');
+      expect(await openRejects(api)).toEqual({ column_count: 1 });
+      await holder.query('ROLLBACK');
+      await expect.poll(async () => (await page(api)).text, later).toContain('no corrected version was loaded.');
+    });
   });
 
   it('is served on while the database is down, and followed again when it is back', async () => {

@@ -1,3 +1,4 @@
+import { REJECT_REASONS } from '@moniepoint/core/activity';
 import { Gauge, Histogram, Registry } from 'prom-client';
 import type { Published } from './live-snapshot.ts';
 
@@ -55,6 +56,17 @@ export function createTelemetry(published: () => Published, isDatabaseConnected:
   gauge('last_import_failed_files', 'Files that the newest import could not load', () => lastRun()?.errors.length ?? 0);
   gauge('loaded_rows', 'Rows read from the files that are loaded', () => published().totals?.rows.read ?? 0);
   gauge('loaded_rejected_rows', 'Rows rejected from them', () => published().totals?.rows.rejected ?? 0);
+  new Gauge({
+    name: 'moniepoint_open_rejects',
+    help: 'Rejected rows of the loaded files of which no corrected version was loaded; none until they were counted',
+    labelNames: ['reason'],
+    registers: [registry],
+    collect() {
+      const { openRejects } = published();
+      if (openRejects === null) return;
+      for (const reason of REJECT_REASONS) this.set({ reason }, openRejects.byReason[reason] ?? 0);
+    },
+  });
   const children = new Map<string, ReturnType<typeof requests.labels>>();
   return {
     registry,

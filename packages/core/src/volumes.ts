@@ -36,9 +36,11 @@ const BILLION = 1_000_000_000;
 /** As the query below packs a merchant: key, billions and rest. */
 const PACKED_BYTES = 16;
 
-/** Whether these are the volumes of the snapshot. */
-export const belongTo = (volumes: Volumes | null, { dataId, dataVersion }: Snapshot): boolean =>
-  volumes?.dataId === dataId && volumes.dataVersion === dataVersion;
+/** Whether something that was read after a snapshot is that of this snapshot. */
+export const belongTo = (
+  read: Pick<Snapshot, 'dataId' | 'dataVersion'> | null,
+  { dataId, dataVersion }: Snapshot,
+): boolean => read?.dataId === dataId && read.dataVersion === dataVersion;
 
 /**
  * Reads the volumes that belong to a snapshot. What is known of earlier versions of the same data is taken over, so that the

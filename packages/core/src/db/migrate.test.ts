@@ -9,7 +9,12 @@ describe('migrate', () => {
     const clients = await Promise.all(Array.from({ length: 10 }, () => database.connect('test')));
     const applied = await Promise.all(clients.map((client) => migrate(client)));
     await Promise.all(clients.map((client) => client.end()));
-    expect(applied.flat()).toEqual(['0000_foundation', '0001_superseding', '0002_monthly_volumes']);
+    expect(applied.flat()).toEqual([
+      '0000_foundation',
+      '0001_superseding',
+      '0002_monthly_volumes',
+      '0003_open_rejects',
+    ]);
     expect(await query(database, 'SELECT FROM activity')).toEqual([]);
   });
 
@@ -46,8 +51,27 @@ describe('migrate', () => {
          FROM (VALUES (1, 1, 0, 1), (2, 2, 1, 0), (3, 0, 0, 1), (4, 1, 1, 1)) AS m (n, d, v, t);
        INSERT INTO snapshot (data_version, published_at, answers) VALUES (7, now(), '{"failureRates":[]}')`,
     );
+    const id = (digit: string) => `${digit.repeat(8)}-0000-4000-8000-000000000000`;
+    const rejects: [reason: string, record: string | Buffer, ids: string[]][] = [
+      ['status', `${id('1')},M,2024-01-01`, [id('1')]],
+      ['column_count', `${id('2').toUpperCase()},${id('3')},${id('2')}`, [id('2'), id('3')]],
+      // Written with escapes, the first byte would give the seven digits behind it an eighth.
+      [
+        'encoding',
+        Buffer.from(`\xe1${id('4').slice(1)} \xe1${id('5')}\\341${id('6')}\0`, 'latin1'),
+        [id('5'), id('6')],
+      ],
+      ['event_id', `x,${id('7')}`, []],
+      ['csv_syntax', '"', []],
+    ];
+    for (const [line, [reason, record]] of rejects.entries())
+      await query(
+        database,
+        `INSERT INTO reject (file_id, line, reason, ${typeof record === 'string' ? 'raw_text' : 'raw_bytes'}) VALUES (1, $1, $2, $3)`,
+        [line, reason, record],
+      );
     const client = await database.connect('test');
-    expect(await migrate(client)).toEqual(['0001_superseding', '0002_monthly_volumes']);
+    expect(await migrate(client)).toEqual(['0001_superseding', '0002_monthly_volumes', '0003_open_rejects']);
     await client.end();
     expect(await query(database, 'SELECT name FROM ledger')).toEqual([{ name: 'activities_20240101.csv' }]);
     expect(
@@ -61,6 +85,11 @@ describe('migrate', () => {
       { month: '2024-01-01', merchant_key: 2, success_kobo: '1' },
       { month: '2024-02-01', merchant_key: 1, success_kobo: '7' },
     ]);
+    const stored = await query(
+      database,
+      'SELECT reason, ARRAY(SELECT id::text FROM unnest(event_ids) AS id ORDER BY id) AS ids, said FROM reject ORDER BY line',
+    );
+    expect(stored).toEqual(rejects.map(([reason, , ids]) => ({ reason, ids, said: null })));
     expect(await query(database, 'SELECT month_versions, answers::text FROM snapshot')).toEqual([
       {
         month_versions: { '2023-12': 7, '2024-01': 7, '2024-02': 7 },

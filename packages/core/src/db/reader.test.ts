@@ -14,7 +14,8 @@ describe('the role that the API reads with', () => {
     await withSession(database, 'test', async (client) => {
       expect(await hasReader(client)).toBe(true);
       const asReader = (text: string) => inTransaction(client, () => client.query(text), readOnly(true));
-      for (const table of ['snapshot', 'ledger', 'import_run', 'merchant', 'merchant_month'])
+      const views = ['open_reject', 'stored_reject'];
+      for (const table of ['snapshot', 'ledger', 'import_run', 'merchant', 'merchant_month', ...views])
         expect((await asReader(`SELECT FROM ${table}`)).rowCount).toBe(0);
       for (const table of ['event', 'activity', 'reject', 'coercion', 'duplicate', 'kind', 'merchant_total'])
         await expect(asReader(`SELECT FROM ${table}`), table).rejects.toMatchObject(INSUFFICIENT_PRIVILEGE);

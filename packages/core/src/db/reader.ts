@@ -5,7 +5,8 @@ import { type Boundaries, inTransaction, READ_ONLY_MOMENT } from './database.ts'
 /** Owns nothing, cannot log in, and may only read what the API serves. One for all databases of a server. */
 export const READER_ROLE = 'moniepoint_reader';
 
-const READABLE = ['snapshot', 'ledger', 'import_run', 'merchant', 'merchant_month'];
+/** The views of rejects run with their owner's rights: they tell places and counts, and keep the records to themselves. */
+const READABLE = ['snapshot', 'ledger', 'import_run', 'merchant', 'merchant_month', 'open_reject', 'stored_reject'];
 /** Since PostgreSQL 16 a member may be one that must not set the role, as whoever made it is at first. */
 const MAY_BECOME = `
   CASE WHEN current_setting('server_version_num')::int < 160000 THEN pg_has_role(oid, 'MEMBER')

@@ -177,6 +177,22 @@ export const ledger = pgTable(
 /** The raw record as text where it is valid UTF-8 without NUL, else as bytes: exactly one of the two. */
 const rawColumns = { rawText: text('raw_text'), rawBytes: bytea('raw_bytes') };
 
+/** The values of an event besides its id, as text: those of `event`, and those that its keys stand for. */
+export type Said = Readonly<
+  Record<
+    | 'merchant_id'
+    | 'event_us'
+    | 'amount_kobo'
+    | 'product'
+    | 'event_type'
+    | 'status'
+    | 'channel'
+    | 'region'
+    | 'merchant_tier',
+    string
+  >
+>;
+
 /** A rejected record: at most 10,000 a file; the counts in the ledger are exact beyond that. */
 export const reject = pgTable(
   'reject',
@@ -186,6 +202,10 @@ export const reject = pgTable(
     line: bigint('line', { mode: 'number' }).notNull(),
     reason: text('reason').$type<RejectReason>().notNull(),
     ...rawColumns,
+    /** Its id; of a record that could not be split every UUID in it, of which one is its id if it has one. */
+    eventIds: uuid('event_ids').array().notNull(),
+    /** What it says besides its id, where nothing else is wrong with it. */
+    said: jsonb('said').$type<Said>(),
   },
   (t) => [
     primaryKey({ name: 'reject_pkey', columns: [t.fileId, t.line] }),
@@ -305,3 +325,62 @@ export const activity = pgView('activity', {
     JOIN merchant m USING (merchant_key)
     JOIN kind k USING (kind_key)
     JOIN context c USING (context_key)`);
+
+const SAME = sql.raw('merchant_key, event_us, amount_kobo, kind_key, context_key');
+
+/**
+ * The stored rejects that are open. One is repaired once an event with one of its ids is stored, from whichever file. One that
+ * lacks nothing but an id is repaired once another file brought an event that equals it in everything else; one event repairs
+ * one of those that say the same, so both are counted, and the rejects without an event are the last of them.
+ *
+ * Neither branch joins what it finds with anything, because the planner knows nothing of how many there are: ids are looked up
+ * in the index one by one, events are held against one hash of what was said, and what is equal is sorted together.
+ */
+export const openReject = pgView('open_reject', {
+  fileId: integer('file_id'),
+  line: bigint('line', { mode: 'number' }),
+  reason: text('reason').$type<RejectReason>(),
+}).as(sql`
+  WITH wanted AS (
+    SELECT file_id,
+           line,
+           (SELECT merchant_key FROM merchant WHERE merchant_id = said->>'merchant_id') AS merchant_key,
+           (said->>'event_us')::bigint AS event_us,
+           (said->>'amount_kobo')::bigint AS amount_kobo,
+           (SELECT kind_key FROM kind WHERE product = said->>'product' AND event_type = said->>'event_type') AS kind_key,
+           (SELECT context_key
+              FROM context
+             WHERE status = said->>'status' AND channel = said->>'channel' AND region = said->>'region'
+               AND merchant_tier = said->>'merchant_tier') AS context_key
+      FROM reject
+     WHERE said IS NOT NULL
+  ), alike AS (
+    SELECT file_id, line, ${SAME} FROM wanted
+     UNION ALL
+    SELECT file_id, NULL, ${SAME} FROM event WHERE (${SAME}) IN (SELECT ${SAME} FROM wanted)
+  ), placed AS (
+    SELECT *,
+           row_number() OVER (PARTITION BY ${SAME} ORDER BY line IS NULL, file_id, line) AS nth,
+           min(file_id) FILTER (WHERE line IS NOT NULL) OVER same AS first_file,
+           max(file_id) FILTER (WHERE line IS NOT NULL) OVER same AS last_file
+      FROM alike
+    WINDOW same AS (PARTITION BY ${SAME})
+  ), counted AS (
+    SELECT *, count(*) FILTER (WHERE line IS NULL AND (file_id <> first_file OR file_id <> last_file)) OVER same AS repairs
+      FROM placed
+    WINDOW same AS (PARTITION BY ${SAME})
+  )
+  SELECT file_id, line, reason
+    FROM reject
+   WHERE said IS NULL AND NOT EXISTS (SELECT FROM event WHERE event_id = ANY (event_ids))
+   UNION ALL
+  SELECT file_id, line, 'event_id'
+    FROM counted
+   WHERE line IS NOT NULL AND nth > repairs`);
+
+/** How many rejects of a file are stored; with the ledger's counts it tells how many are not. */
+export const storedReject = pgView('stored_reject', {
+  fileId: integer('file_id'),
+  reason: text('reason').$type<RejectReason>(),
+  stored: bigint('stored', { mode: 'number' }),
+}).as(sql`SELECT file_id, reason, count(*) AS stored FROM reject GROUP BY file_id, reason`);

@@ -1,4 +1,4 @@
-import type { Activity, CoercedColumn, RejectReason } from '../activity.ts';
+import type { Activity, CoercedColumn } from '../activity.ts';
 import { MoniepointError } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 import type { RowKeys, Rows } from './encode.ts';
@@ -102,7 +102,7 @@ export function createLane(): Lane {
         kindKey: idOf('kinds', kindText(activity)),
         contextKey: idOf('contexts', contextText(activity)),
       }),
-      reject: (reason: RejectReason, record: Buffer, line: number) => addReject(rejects, reason, record, line),
+      reject: (reason, record, line, fields) => addReject(rejects, reason, record, line, fields),
       coercion: (column: CoercedColumn, original: string, line: number) => addCoercion(rejects, column, original, line),
       unknownColumns: (names) => warnings.push(`${file.name}: unknown columns are ignored: ${listSome(names)}`),
     });

@@ -1,4 +1,5 @@
-import type { CoercedColumn, RejectReason } from '../activity.ts';
+import { type CoercedColumn, judgeRow, parseEventId, type RejectReason } from '../activity.ts';
+import type { Said } from '../db/schema.ts';
 import { type CopyRows, createCopyRows, extend } from './encode.ts';
 import { isText } from './parse.ts';
 
@@ -6,7 +7,8 @@ import { isText } from './parse.ts';
 export const MAX_STORED_PER_FILE = 10_000;
 
 /** COPY target of rejected records. */
-export const REJECT_COPY = 'COPY reject (file_id, line, reason, raw_text, raw_bytes) FROM STDIN (FORMAT binary)';
+export const REJECT_COPY =
+  'COPY reject (file_id, line, reason, raw_text, raw_bytes, event_ids, said) FROM STDIN (FORMAT binary)';
 /** COPY target of repaired values. */
 export const COERCION_COPY = 'COPY coercion (file_id, line, column_name, raw_text) FROM STDIN (FORMAT binary)';
 
@@ -36,13 +38,76 @@ export function createRejects(before?: Rejects): Rejects {
   };
 }
 
-/** @param record the raw bytes, which are copied */
-export function addReject(part: Rejects, reason: RejectReason, record: Buffer, line: number): void {
+/**
+ * Counts a rejected record, and stores it with what tells later whether it was repaired.
+ *
+ * @param record the raw bytes, which are copied
+ * @param fields in the order of REQUIRED_COLUMNS, not trimmed; null where the record could not be split
+ */
+export function addReject(
+  part: Rejects,
+  reason: RejectReason,
+  record: Buffer,
+  line: number,
+  fields: readonly string[] | null,
+): void {
   part.rejectedByReason[reason] = (part.rejectedByReason[reason] ?? 0) + 1;
   if (part.rejectsLeft === 0) return;
   part.rejectsLeft -= 1;
-  addRow(part.rejects, line, reason, isText(record) ? [record, null] : [null, record]);
+  const id = fields && parseEventId((fields[0] as string).trim());
+  const ids = fields === null ? findIds(record) : id === null ? [] : [id];
+  const said = fields !== null && id === null ? saidBut(fields) : null;
+  const raw = isText(record) ? [record, null] : [null, record];
+  addRow(part.rejects, line, reason, [...raw, uuidArray(ids), said && jsonb(said)]);
 }
+
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/gi;
+
+/** Every UUID in a record of which nobody knows where its id stands, as hex digits. */
+function findIds(record: Buffer): string[] {
+  const found = record.toString('latin1').match(UUID) ?? [];
+  return [...new Set(found.map((id) => id.replaceAll('-', '').toLowerCase()))];
+}
+
+const ANY_ID = '00000000-0000-0000-0000-000000000000';
+
+/** What a record says besides its id; null where more than the id is wrong. */
+function saidBut(fields: readonly string[]): Said | null {
+  const verdict = judgeRow([ANY_ID, ...fields.slice(1)], false);
+  if (verdict.reason !== null) return null;
+  const { activity } = verdict;
+  return {
+    merchant_id: activity.merchantId,
+    event_us: String(activity.eventTimestamp),
+    amount_kobo: String(activity.amountKobo),
+    product: activity.product,
+    event_type: activity.eventType,
+    status: activity.status,
+    channel: activity.channel,
+    region: activity.region,
+    merchant_tier: activity.merchantTier,
+  };
+}
+
+const UUID_OID = 2950;
+const UUID_BYTES = 16;
+
+/** PostgreSQL's binary form: dimensions, whether there are nulls, type; of the one dimension length and first index. */
+function uuidArray(ids: readonly string[]): Buffer {
+  if (ids.length === 0) return int32s(0, 0, UUID_OID);
+  const elements = ids.flatMap((id) => [int32s(UUID_BYTES), Buffer.from(id, 'hex')]);
+  return Buffer.concat([int32s(1, 0, UUID_OID, ids.length, 1), ...elements]);
+}
+
+function int32s(...values: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(4 * values.length);
+  for (const [index, value] of values.entries()) bytes.writeInt32BE(value, 4 * index);
+  return bytes;
+}
+
+const JSONB_VERSION = 1;
+
+const jsonb = (value: object) => Buffer.concat([Buffer.of(JSONB_VERSION), Buffer.from(JSON.stringify(value))]);
 
 export function addCoercion(part: Rejects, column: CoercedColumn, original: string, line: number): void {
   part.coercedByColumn[column] = (part.coercedByColumn[column] ?? 0) + 1;

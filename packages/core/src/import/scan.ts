@@ -40,7 +40,8 @@ export type RowSink = {
   readonly openLane: (header: Header) => FastLane | null;
   /** Ids of a row's texts. */
   readonly keysOf: (activity: Activity) => RowKeys;
-  readonly reject: (reason: RejectReason, record: Buffer, line: number) => void;
+  /** With the record's fields in the order of REQUIRED_COLUMNS, or null where it could not be split. */
+  readonly reject: (reason: RejectReason, record: Buffer, line: number, fields: readonly string[] | null) => void;
   /** A repaired value of a row that was kept, with its original text. */
   readonly coercion: (column: CoercedColumn, original: string, line: number) => void;
   readonly unknownColumns: (names: readonly string[]) => void;
@@ -88,12 +89,12 @@ export function createScanner(
     }
     const fields = parseRecord(kind, record, header);
     if (typeof fields === 'string') {
-      sink.reject(fields, record, line);
+      sink.reject(fields, record, line, null);
       return;
     }
     const verdict = judgeRow(fields, strict);
     if (verdict.reason !== null) {
-      sink.reject(verdict.reason, record, line);
+      sink.reject(verdict.reason, record, line, fields);
       return;
     }
     const keys = sink.keysOf(verdict.activity);
