@@ -12,6 +12,8 @@ import { VERSION } from '@moniepoint/core/version';
 import { Command, CommanderError, Option } from 'commander';
 import pino, { type Logger } from 'pino';
 
+export type { Logger };
+
 /** What a command knows of the process it runs in. Tests hand in their own. */
 export type Io = {
   readonly out: (text: string) => void;

@@ -64,6 +64,22 @@ function isPostgresUrl(value: string): boolean {
   }
 }
 
+function isTimeZone(value: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: value });
+    return true;
+  } catch {
+    return false; // Intl throws for a zone that it does not know: that is the answer
+  }
+}
+
+/** Without a user name: fetch refuses such an address, and repeats it in its message. */
+function isPingUrl(value: string): boolean {
+  if (!URL.canParse(value)) return false;
+  const { protocol, username, password } = new URL(value);
+  return /^https?:$/.test(protocol) && username === '' && password === '';
+}
+
 /**
  * Every option of both programs, declared once. Precedence: flag, environment, `.env`, default (CONTRACT.md section 5).
  * A new option is one row here; commands name the rows they take.
@@ -88,6 +104,33 @@ export const OPTIONS = {
     help: 'folder that serve imports at start',
     rule: text,
     default: './data',
+  }),
+  reloadCron: option({
+    flag: '--reload-cron <expression>',
+    env: 'RELOAD_CRON',
+    help: 'when serve imports the data folder again, as in a crontab: "0 3 * * *"; six fields begin with seconds',
+    rule: text.optional(),
+  }),
+  reloadTimezone: option({
+    flag: '--reload-timezone <zone>',
+    env: 'RELOAD_TIMEZONE',
+    help: 'time zone of --reload-cron, such as Africa/Lagos',
+    rule: text.refine(isTimeZone, 'a time zone such as Africa/Lagos'),
+    default: 'UTC',
+  }),
+  watch: option({
+    flag: '--watch',
+    env: 'SERVE_WATCH',
+    help: 'import activity files that come into the data folder, or change there, once they are complete',
+    rule: onOff,
+    default: false,
+  }),
+  pingUrl: option({
+    flag: '--ping-url <url>',
+    env: 'PING_URL',
+    help: 'address that is told of the end of each import, with /fail behind it where that was a failure',
+    rule: text.refine(isPingUrl, 'an http or https URL without a user name').optional(),
+    secret: true,
   }),
   host: option({
     flag: '--host <host>',

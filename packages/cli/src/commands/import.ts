@@ -1,8 +1,10 @@
 import { addOptions, configOf, DATABASE_OPTIONS, type Io } from '@moniepoint/api/bin';
 import { withDatabase } from '@moniepoint/core/db/database';
-import { EXIT_CODES } from '@moniepoint/core/errors';
+import { describeError, EXIT_CODES } from '@moniepoint/core/errors';
+import type { ImportResult } from '@moniepoint/core/import/progress';
 import { runImport } from '@moniepoint/core/import/run';
 import { Command } from 'commander';
+import { describeResult, ping } from '../ping.ts';
 import { createImportView, importResultJson } from '../view/import.ts';
 
 export function importCommand(io: Io): Command {
@@ -20,14 +22,20 @@ export function importCommand(io: Io): Command {
     'dryRun',
     'lockWait',
     'retryFor',
+    'pingUrl',
     'json',
     ...DATABASE_OPTIONS,
   ]);
   return command.action(async (paths: string[], flags) => {
     const config = configOf(io, flags);
+    const tell = async (isSuccess: boolean, text: string) => {
+      // A dry run is not what somebody waits to be told of.
+      if (config.pingUrl !== undefined && !config.dryRun) await ping(config.pingUrl, isSuccess, text, io);
+    };
     const view = createImportView(io);
+    let result: ImportResult;
     try {
-      const result = await withDatabase(config.databaseUrl, config.homeFolder, 'import', (database) =>
+      result = await withDatabase(config.databaseUrl, config.homeFolder, 'import', (database) =>
         runImport(
           database,
           paths,
@@ -50,8 +58,13 @@ export function importCommand(io: Io): Command {
       view.finish(result);
       if (config.json) io.out(`${importResultJson(result)}\n`);
       if (result.outcome !== 'done') io.exit(EXIT_CODES[result.outcome]);
+    } catch (error) {
+      view.close();
+      await tell(false, describeError(error));
+      throw error;
     } finally {
       view.close();
     }
+    await tell(result.outcome === 'done', describeResult(result));
   });
 }

@@ -9,7 +9,12 @@ describe('migrate', () => {
     const clients = await Promise.all(Array.from({ length: 10 }, () => database.connect('test')));
     const applied = await Promise.all(clients.map((client) => migrate(client)));
     await Promise.all(clients.map((client) => client.end()));
-    expect(applied.flat()).toEqual(['0000_foundation', '0001_superseding', '0002_monthly_volumes']);
+    expect(applied.flat()).toEqual([
+      '0000_foundation',
+      '0001_superseding',
+      '0002_monthly_volumes',
+      '0003_reload_schedule',
+    ]);
     expect(await query(database, 'SELECT FROM activity')).toEqual([]);
   });
 
@@ -47,7 +52,7 @@ describe('migrate', () => {
        INSERT INTO snapshot (data_version, published_at, answers) VALUES (7, now(), '{"failureRates":[]}')`,
     );
     const client = await database.connect('test');
-    expect(await migrate(client)).toEqual(['0001_superseding', '0002_monthly_volumes']);
+    expect(await migrate(client)).toEqual(['0001_superseding', '0002_monthly_volumes', '0003_reload_schedule']);
     await client.end();
     expect(await query(database, 'SELECT name FROM ledger')).toEqual([{ name: 'activities_20240101.csv' }]);
     expect(
