@@ -38,15 +38,21 @@ function metrics() {
   return ['| Route | Meaning | Answer | Nothing matches |', '|---|---|---|---|', ...rows].join('\n');
 }
 
+/** A file of examples/ as it is, whose fence says what it is. */
+function example(path) {
+  const language = { Dockerfile: 'dockerfile', service: 'ini', timer: 'ini', yaml: 'yaml' }[path.split(/[./]/).at(-1)];
+  return `\`\`\`${language ?? 'text'}\n${readFileSync(new URL(path, root), 'utf8')}\`\`\``;
+}
+
 const REGIONS = { commands, options, metrics };
-const FILES = ['docs/cli.md', 'docs/http-api.md'];
+const FILES = ['docs/cli.md', 'docs/http-api.md', 'docs/operations.md'];
 
 let stale = 0;
 for (const file of FILES) {
   const path = new URL(file, root);
   const before = readFileSync(path, 'utf8');
-  const after = before.replace(/(<!-- begin ([\w-]+) -->)[\s\S]*?(<!-- end -->)/g, (_, begin, name, end) => {
-    const fill = REGIONS[name];
+  const after = before.replace(/(<!-- begin ([\w./-]+) -->)[\s\S]*?(<!-- end -->)/g, (_, begin, name, end) => {
+    const fill = name.startsWith('examples/') ? () => example(name) : REGIONS[name];
     if (fill === undefined) throw new Error(`${file}: unknown region ${name}`);
     return `${begin}\n\n${fill()}\n\n${end}`;
   });
