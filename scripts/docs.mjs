@@ -97,10 +97,16 @@ function manual() {
     .join('\n')}\n`;
 }
 
+/** A file of examples/ as it is, whose fence says what it is. */
+function example(path) {
+  const language = { Dockerfile: 'dockerfile', service: 'ini', timer: 'ini', yaml: 'yaml' }[path.split(/[./]/).at(-1)];
+  return `\`\`\`${language ?? 'text'}\n${readFileSync(new URL(path, root), 'utf8')}\`\`\``;
+}
+
 const REGIONS = { commands, usage, options, metrics, 'exit-codes': exitCodes };
 const fillRegions = (file, before) =>
-  before.replace(/(<!-- begin ([\w-]+) -->)[\s\S]*?(<!-- end -->)/g, (_, begin, name, end) => {
-    const fill = REGIONS[name];
+  before.replace(/(<!-- begin ([\w./-]+) -->)[\s\S]*?(<!-- end -->)/g, (_, begin, name, end) => {
+    const fill = name.startsWith('examples/') ? () => example(name) : REGIONS[name];
     if (fill === undefined) throw new Error(`${file}: unknown region ${name}`);
     return `${begin}\n\n${fill()}\n\n${end}`;
   });
@@ -108,6 +114,7 @@ const FILES = {
   'README.md': fillRegions,
   'docs/cli.md': fillRegions,
   'docs/http-api.md': fillRegions,
+  'docs/operations.md': fillRegions,
   'packages/cli/man/moniepoint.1': manual,
 };
 

@@ -68,7 +68,8 @@ describe('moniepoint and moniepoint-api', () => {
     const migrated = await run('moniepoint', ['migrate'], { DATABASE_URL: started.stdout.trim() }, tmpdir());
     expect(migrated).toMatchObject({
       code: 0,
-      stdout: 'Applied: 0000_foundation, 0001_superseding, 0002_monthly_volumes, 0003_open_rejects\n',
+      stdout:
+        'Applied: 0000_foundation, 0001_superseding, 0002_monthly_volumes, 0003_open_rejects, 0004_reload_schedule\n',
     });
     expect(await db('stop')).toEqual({ code: 0, stdout: '', stderr: 'PostgreSQL is stopped.\n' });
     expect(await db('stop')).toEqual({ code: 0, stdout: '', stderr: 'PostgreSQL is not running.\n' });

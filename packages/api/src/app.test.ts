@@ -363,6 +363,7 @@ describe('GET /health and GET /readyz', () => {
     const response = await app(null, {
       isDatabaseConnected: () => false,
       importState: () => ({ state: 'running' }),
+      reloadPlan: () => ({ schedule: '0 3 * * * (UTC)', nextRunAt: '2024-02-01T03:00:00.000Z' }),
     }).hono.request('/health');
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({
@@ -375,6 +376,8 @@ describe('GET /health and GET /readyz', () => {
       data_age_seconds: null,
       import: { state: 'running' },
       last_import: null,
+      reload_schedule: '0 3 * * * (UTC)',
+      next_reload: '2024-02-01T03:00:00.000Z',
     });
   });
 

@@ -37,6 +37,16 @@ export type ImportState = {
   readonly rows_read?: number;
 };
 
+/** What this process imports by itself from time to time, for /health. */
+export type ReloadPlan = {
+  /** For people: a cron expression with its zone, `on change`, or both. */
+  readonly schedule: string | null;
+  /** ISO 8601 in UTC. */
+  readonly nextRunAt: string | null;
+};
+
+export const NO_RELOADS: ReloadPlan = { schedule: null, nextRunAt: null };
+
 export type AppOptions = {
   readonly version: string;
   readonly corsOrigins: readonly string[];
@@ -45,6 +55,8 @@ export type AppOptions = {
   readonly hstsMaxAge: number;
   readonly isDatabaseConnected: () => boolean;
   readonly importState: () => ImportState;
+  /** Left out where this process imports nothing. */
+  readonly reloadPlan?: () => ReloadPlan;
   readonly log: Logger;
 };
 
@@ -180,8 +192,9 @@ export function createApp(options: AppOptions): App {
     return send(c, answer(LEADERBOARD, leadersOf(range).slice(0, Number(limit)), format, volumes));
   });
 
-  hono.openapi(healthRoute, (c) =>
-    c.json(
+  hono.openapi(healthRoute, (c) => {
+    const reloads = options.reloadPlan?.() ?? NO_RELOADS;
+    return c.json(
       {
         status: 'ok' as const,
         version: options.version,
@@ -201,11 +214,13 @@ export function createApp(options: AppOptions): App {
           rows_rejected: published.lastRun.rejected,
           files_failed: published.lastRun.errors.length,
         },
+        reload_schedule: reloads.schedule,
+        next_reload: reloads.nextRunAt,
       },
       200,
       { 'Cache-Control': 'no-store' },
-    ),
-  );
+    );
+  });
 
   hono.openAPIRegistry.registerPath(readyRoute);
   hono.get(readyRoute.path, (c) =>

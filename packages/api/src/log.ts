@@ -1,6 +1,8 @@
 import pino, { type Logger } from 'pino';
 import { type Io, printable } from './bin.ts';
 
+export type { Logger };
+
 /** How long lines may wait to be written together. */
 const LOG_DELAY_MS = 20;
 

@@ -152,6 +152,14 @@ export const healthRoute = createRoute({
               })
               .nullable()
               .openapi({ description: 'The newest one into this database, of any process' }),
+            reload_schedule: z
+              .string()
+              .nullable()
+              .openapi({ description: 'When this process imports again by itself', example: '0 3 * * * (UTC)' }),
+            next_reload: z.iso
+              .datetime()
+              .nullable()
+              .openapi({ description: 'The next time of that schedule; null where only changes lead to an import' }),
           }),
         },
       },

@@ -8,7 +8,7 @@ import type { Database } from '@moniepoint/core/db/database';
 import { describeError, errorCode, MoniepointError } from '@moniepoint/core/errors';
 import { VERSION } from '@moniepoint/core/version';
 import type { Logger } from 'pino';
-import { createApp, type ImportState } from './app.ts';
+import { createApp, type ImportState, NO_RELOADS, type ReloadPlan } from './app.ts';
 import { followSnapshot } from './live-snapshot.ts';
 import { PROBLEM_TYPE, problemBody } from './respond.ts';
 
@@ -77,6 +77,7 @@ export async function startApi(
   config: Pick<Config, 'host' | 'port' | 'corsOrigins' | 'hstsMaxAge' | 'apiTokens' | 'rateLimit' | 'trustedHops'>,
   importState: () => ImportState,
   log: Logger,
+  reloadPlan: () => ReloadPlan = () => NO_RELOADS,
 ): Promise<RunningApi> {
   let isDatabaseConnected = () => false;
   const app = createApp({
@@ -86,6 +87,7 @@ export async function startApi(
     hstsMaxAge: config.hstsMaxAge,
     isDatabaseConnected: () => isDatabaseConnected(),
     importState,
+    reloadPlan,
     log,
   });
   // The host is for requests that name none, as HTTP/1.0 may.

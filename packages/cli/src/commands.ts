@@ -53,7 +53,7 @@ export const COMMANDS: readonly (CommandRow | CommandGroup)[] = [
     name: 'import',
     summary: 'Load activity files, or the activity files of directories, into the database',
     argument: { syntax: '<path...>', help: 'files and directories' },
-    options: [...IMPORT_OPTIONS, 'prune', 'force', 'dryRun', 'json', ...DATABASE_OPTIONS],
+    options: [...IMPORT_OPTIONS, 'prune', 'force', 'dryRun', 'pingUrl', 'json', ...DATABASE_OPTIONS],
     examples: [
       ['moniepoint import ./data', 'load what is new or changed in the folder; again, it does nothing'],
       ['moniepoint import ./data --dry-run --max-reject-rate 0.01', 'see what would be loaded, keep nothing'],
@@ -81,9 +81,15 @@ export const COMMANDS: readonly (CommandRow | CommandGroup)[] = [
   {
     name: 'serve',
     summary: 'Serve the metrics over HTTP, and import the data folder at start in the background',
-    options: ['dataDir', 'noImport', ...IMPORT_OPTIONS, ...API_OPTIONS, ...DATABASE_OPTIONS],
+    options: [
+      ...(['dataDir', 'noImport', 'reloadCron', 'reloadTimezone', 'watch', 'pingUrl'] as const),
+      ...IMPORT_OPTIONS,
+      ...API_OPTIONS,
+      ...DATABASE_OPTIONS,
+    ],
     examples: [
       ['moniepoint serve --data-dir ./data', 'import the folder, and answer on http://localhost:8080 meanwhile'],
+      ['moniepoint serve --watch', 'and import what comes into the folder later'],
       ['moniepoint serve --no-import --port 9000', 'answer from what is loaded'],
     ],
     load: () => import('./commands/serve.ts'),

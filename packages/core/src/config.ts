@@ -76,13 +76,25 @@ const duration = matching('a duration such as 30s, 5m or 1h', /^\d{1,9}(ms|s|m|h
   const [, number, unit = ''] = /^(\d+)(.*)$/.exec(given) as RegExpExecArray;
   return Number(number) * (UNIT_MS[unit] as number);
 });
+/** Without a user name: fetch refuses such an address, and repeats it in its message. */
 const httpUrl: Rule<string> = {
-  expected: 'http://host:port, without user and password',
+  expected: 'an http or https URL without a user name',
   parse: (given) => {
     const url = URL.canParse(given) ? new URL(given) : null;
     return url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === ''
       ? given
       : undefined;
+  },
+};
+const timeZone: Rule<string> = {
+  expected: 'a time zone such as Africa/Lagos',
+  parse: (given) => {
+    try {
+      new Intl.DateTimeFormat('en', { timeZone: given });
+      return given;
+    } catch {
+      return undefined; // Intl throws for a zone that it does not know: that is the answer
+    }
   },
 };
 const postgresUrl: Rule<string> = {
@@ -120,6 +132,33 @@ export const OPTIONS = {
     help: 'folder that serve imports at start',
     rule: text,
     default: './data',
+  }),
+  reloadCron: option({
+    flag: '--reload-cron <expression>',
+    env: 'RELOAD_CRON',
+    help: 'when serve imports the data folder again, as in a crontab: "0 3 * * *"; six fields begin with seconds',
+    rule: text,
+  }),
+  reloadTimezone: option({
+    flag: '--reload-timezone <zone>',
+    env: 'RELOAD_TIMEZONE',
+    help: 'time zone of --reload-cron, such as Africa/Lagos',
+    rule: timeZone,
+    default: 'UTC',
+  }),
+  watch: option({
+    flag: '--watch',
+    env: 'SERVE_WATCH',
+    help: 'import activity files that come into the data folder, or change there, once they are complete',
+    rule: onOff,
+    default: false,
+  }),
+  pingUrl: option({
+    flag: '--ping-url <url>',
+    env: 'PING_URL',
+    help: 'address that is told of the end of each import, with /fail behind it where that was a failure',
+    rule: httpUrl,
+    secret: true,
   }),
   host: option({
     flag: '--host <host>',

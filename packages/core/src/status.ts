@@ -2,6 +2,7 @@ import type pg from 'pg';
 import type { RejectReason } from './activity.ts';
 import { hasReader } from './db/reader.ts';
 import { IS_IMPORT_RUNNING } from './import/lock.ts';
+import { readSchedule, type ScheduledReload } from './schedule.ts';
 import { readSnapshot } from './snapshot.ts';
 
 /** What is loaded, and how fresh it is. */
@@ -12,6 +13,8 @@ export type Status = Totals & {
   /** The API reads with the rights of its own role; else with all rights of this user. */
   readonly isReader: boolean;
   readonly lastRun: LastRun | null;
+  /** Of the servers that live, the one that imports next first. */
+  readonly reloads: readonly ScheduledReload[];
 };
 
 /** What the loaded files hold. */
@@ -49,6 +52,7 @@ export async function readStatus(client: pg.Client): Promise<Status> {
     ...(await readTotals(client)),
     isReader: await hasReader(client),
     lastRun: await readLastRun(client),
+    reloads: await readSchedule(client),
   };
 }
 

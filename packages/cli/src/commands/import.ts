@@ -1,13 +1,20 @@
 import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { withDatabase } from '@moniepoint/core/db/database';
-import { EXIT_CODES } from '@moniepoint/core/errors';
+import { describeError, EXIT_CODES } from '@moniepoint/core/errors';
+import type { ImportResult } from '@moniepoint/core/import/progress';
 import { runImport } from '@moniepoint/core/import/run';
+import { describeResult, ping } from '../ping.ts';
 import { createImportView, importResultJson } from '../view/import.ts';
 
 export async function run(io: Io, config: ProgramConfig, paths: string[]): Promise<void> {
+  const tell = async (isSuccess: boolean, text: string) => {
+    // A dry run is not what somebody waits to be told of.
+    if (config.pingUrl !== undefined && !config.dryRun) await ping(config.pingUrl, isSuccess, text, io);
+  };
   const view = createImportView(io);
+  let result: ImportResult;
   try {
-    const result = await withDatabase(config.databaseUrl, config.homeFolder, 'import', (database) =>
+    result = await withDatabase(config.databaseUrl, config.homeFolder, 'import', (database) =>
       runImport(
         database,
         paths,
@@ -30,7 +37,12 @@ export async function run(io: Io, config: ProgramConfig, paths: string[]): Promi
     view.finish(result);
     if (config.json) io.out(`${importResultJson(result)}\n`);
     if (result.outcome !== 'done') io.exit(EXIT_CODES[result.outcome]);
+  } catch (error) {
+    view.close();
+    await tell(false, describeError(error));
+    throw error;
   } finally {
     view.close();
   }
+  await tell(result.outcome === 'done', describeResult(result));
 }

@@ -2,7 +2,6 @@ import type { ImportState } from '@moniepoint/api/app';
 import { type Io, type ProgramConfig, printable, untilAborted } from '@moniepoint/api/bin';
 import { createLog } from '@moniepoint/api/log';
 import { startApi } from '@moniepoint/api/serve';
-import type { Config } from '@moniepoint/core/config';
 import { type Database, withDatabase, withSession } from '@moniepoint/core/db/database';
 import { migrate } from '@moniepoint/core/db/migrate';
 import { describeError, MoniepointError } from '@moniepoint/core/errors';
@@ -10,31 +9,41 @@ import type { ImportEvent } from '@moniepoint/core/import/progress';
 import { isTransient, waitFor } from '@moniepoint/core/import/retry';
 import { runImport } from '@moniepoint/core/import/run';
 import { readSnapshot } from '@moniepoint/core/snapshot';
+import { describeResult } from '../ping.ts';
+import { type Attempt, createReloads, type Server, type Trigger } from '../reload.ts';
+import { createSchedule } from '../schedule.ts';
 import { createImportView } from '../view/import.ts';
 import { renderServing } from '../view/serving.ts';
 
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
   const log = createLog(io, config.logLevel);
+  const { reloadCron, reloadTimezone } = config;
+  const cron = reloadCron === undefined ? null : createSchedule(reloadCron, reloadTimezone);
+  let importState: ImportState = { state: 'idle' };
+  const onState = (state: ImportState) => {
+    importState = state;
+  };
   await withDatabase(config.databaseUrl, config.homeFolder, 'serve', async (database) => {
-    let importState: ImportState = { state: 'idle' };
-    const api = await startApi(database, config, () => importState, log);
+    const server = { config, io, log, database, onState };
+    const reloads = createReloads(server, cron, (trigger, paths) => importPaths(server, trigger, paths));
+    const api = await startApi(database, config, () => importState, log, reloads.plan);
     log.info({ url: api.url }, 'listening');
+    let interruption: unknown = null;
     try {
       await migrateWhenReachable(database, io.signal, (reason) => {
         log.warn({ reason }, 'the database does not answer yet');
-        importState = { state: 'waiting', detail: 'the database does not answer' };
+        onState({ state: 'waiting', detail: 'the database does not answer' });
       });
-      importState = { state: 'idle' };
-      if (!config.noImport) {
-        importState = await importDataFolder(io, database, config, (progress) => {
-          importState = progress;
-        });
-      }
-      io.err(await describeServing(api.url, database));
+      onState({ state: 'idle' });
+      reloads.begin();
+      // A watch takes what lies there at first too, once it is complete.
+      if (!config.noImport && !config.watch) await reloads.run('start', [config.dataDir]);
+      if (!io.signal.aborted) io.err(await describeServing(api.url, database, config.watch));
       await untilAborted(io.signal);
     } finally {
-      await api.close();
+      [interruption] = await Promise.all([reloads.end(), api.close()]);
     }
+    if (interruption !== null) throw interruption;
   });
 }
 
@@ -63,49 +72,60 @@ async function migrateWhenReachable(
 
 const DATABASE_WAIT_MS = 1_000;
 
-async function describeServing(url: string, database: Database): Promise<string> {
+async function describeServing(url: string, database: Database, isWatching: boolean): Promise<string> {
   try {
-    return renderServing(url, await withSession(database, 'serve', readSnapshot));
+    return renderServing(url, await withSession(database, 'serve', readSnapshot), isWatching);
   } catch (error) {
     // A database that went down meanwhile is no reason to stop serving what was published.
     return `Serving on ${url} what was published last: ${printable(describeError(error))}\n`;
   }
 }
 
-/** An import that fails leaves the API with what was published before; only an interruption ends it too. */
-async function importDataFolder(
-  io: Io,
-  database: Database,
-  config: Config,
-  onProgress: (state: ImportState) => void,
-): Promise<ImportState> {
-  const view = createImportView(io);
+/** An import that fails leaves the API with what was published before. Never throws. */
+async function importPaths(
+  { config, io, log, database, onState }: Server,
+  trigger: Trigger,
+  paths: readonly string[],
+): Promise<Attempt> {
+  const isStart = trigger === 'start';
+  // Behind the start the log goes on, which a bar would be torn by, and what has not changed is no news.
+  const view = createImportView(isStart ? io : { ...io, terminal: null });
   const progress = { state: 'running' as const, files: 0, files_done: 0, rows_read: 0 };
   let rowsDone = 0;
-  onProgress(progress);
+  onState(progress);
   const report = (event: ImportEvent) => {
-    view.report(event);
+    if (isStart || event.type !== 'file_finished' || event.result.status !== 'unchanged') view.report(event);
     if (event.type === 'plan') progress.files = event.files;
     if (event.type === 'file_progress') progress.rows_read = rowsDone + event.rowsRead;
     if (event.type === 'file_started') rowsDone = progress.rows_read;
     if (event.type === 'file_finished') progress.files_done += 1;
-    onProgress({ ...progress });
+    onState({ ...progress });
   };
   const { strict, maxRejects, maxRejectRate, jobs, onChange, lockWait, retryFor } = config;
   try {
     const given = { strict, maxRejects, maxRejectRate, jobs, onChange };
     const times = { lockWaitMs: lockWait, retryForMs: retryFor };
     const options = { ...given, ...times, prune: false, isForced: false, isDryRun: false };
-    const result = await runImport(database, [config.dataDir], options, report, io.signal);
-    view.finish(result);
-    return result.outcome === 'done'
-      ? { state: 'done' }
-      : { state: 'failed', detail: `${result.outcome}; see the log of this process` };
-  } catch (error) {
-    if (error instanceof MoniepointError && error.kind === 'interrupted') throw error;
-    view.close();
-    io.err(`error: ${printable(describeError(error))}\n`);
-    return { state: 'failed', detail: 'see the log of this process' };
+    const result = await runImport(database, paths, options, report, io.signal);
+    if (isStart || result.files.some(({ status }) => status !== 'unchanged')) view.finish(result);
+    else log.info({ trigger, files: result.files.length }, 'nothing has changed');
+    const { outcome } = result;
+    onState(
+      outcome === 'done' ? { state: 'done' } : { state: 'failed', detail: `${outcome}; see the log of this process` },
+    );
+    return { outcome, text: describeResult(result), error: null };
+  } catch (thrown) {
+    const error =
+      thrown instanceof MoniepointError ? thrown : new MoniepointError('failed', describeError(thrown), thrown);
+    if (error.kind !== 'interrupted') {
+      view.close();
+      io.err(`error: ${printable(error.message)}\n`);
+    }
+    onState({
+      state: 'failed',
+      detail: error.kind === 'locked' ? 'another import holds the lock' : 'see the log of this process',
+    });
+    return { outcome: error.kind, text: `${error.kind}: ${error.message}`, error };
   } finally {
     view.close();
   }

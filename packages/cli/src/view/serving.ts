@@ -3,9 +3,12 @@ import { METRICS } from '@moniepoint/core/metrics';
 import type { Snapshot } from '@moniepoint/core/snapshot';
 
 /** What `serve` says when its import has ended: where the answers are, and what they are. */
-export function renderServing(url: string, snapshot: Snapshot | null): string {
-  if (snapshot === null)
-    return `Serving on ${url}; there is no data yet. Put activity files into the data folder and run: moniepoint import PATH\n`;
+export function renderServing(url: string, snapshot: Snapshot | null, isWatching: boolean): string {
+  if (snapshot === null) {
+    return isWatching
+      ? `Serving on ${url}; there is no data yet. Activity files are imported as they come into the data folder.\n`
+      : `Serving on ${url}; there is no data yet. Put activity files into the data folder and run: moniepoint import PATH\n`;
+  }
   const width = Math.max(...METRICS.map((metric) => metricPath(metric).length));
   const answers = METRICS.map(
     (metric) => `  ${url}${metricPath(metric).padEnd(width)}  ${metric.toJson(snapshot.answers) ?? metric.noData}\n`,

@@ -25,6 +25,7 @@ export function renderStatus(status: Status, place: string): string {
       ? 'Last run       none'
       : `Last run       ${lastRun.outcome}, started ${lastRun.startedAt}${lastRun.finishedAt === null ? '' : `, finished ${lastRun.finishedAt}`}`,
     ...(lastRun?.errors.map((error) => `               ${printable(error)}`) ?? []),
+    ...(status.reloads.length === 0 ? [] : [`Next run       ${describeReloads(status.reloads)}`]),
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -45,5 +46,15 @@ export function statusJson(status: Status): string {
       finished_at: lastRun.finishedAt,
       errors: lastRun.errors,
     },
+    next_run: status.reloads[0]?.nextRunAt ?? null,
   });
+}
+
+/** When which server imports next by itself. */
+function describeReloads(reloads: Status['reloads']): string {
+  return reloads
+    .map(
+      ({ nextRunAt, schedule, host, pid }) => `${nextRunAt ?? schedule} by serve on ${printable(host)}, process ${pid}`,
+    )
+    .join('; ');
 }

@@ -14,6 +14,7 @@ describe('migrate', () => {
       '0001_superseding',
       '0002_monthly_volumes',
       '0003_open_rejects',
+      '0004_reload_schedule',
     ]);
     expect(await query(database, 'SELECT FROM activity')).toEqual([]);
   });
@@ -71,7 +72,12 @@ describe('migrate', () => {
         [line, reason, record],
       );
     const client = await database.connect('test');
-    expect(await migrate(client)).toEqual(['0001_superseding', '0002_monthly_volumes', '0003_open_rejects']);
+    expect(await migrate(client)).toEqual([
+      '0001_superseding',
+      '0002_monthly_volumes',
+      '0003_open_rejects',
+      '0004_reload_schedule',
+    ]);
     await client.end();
     expect(await query(database, 'SELECT name FROM ledger')).toEqual([{ name: 'activities_20240101.csv' }]);
     expect(

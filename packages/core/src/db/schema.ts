@@ -292,6 +292,23 @@ export const snapshot = pgTable(
   ],
 );
 
+/** What a serving process imports by itself, for other processes to show. A row counts while its server renews it. */
+export const reloadSchedule = pgTable(
+  'reload_schedule',
+  {
+    /** Chosen by the server as it starts. */
+    serverId: uuid('server_id').notNull(),
+    host: text('host').notNull(),
+    pid: integer('pid').notNull(),
+    /** For people: the cron expression with its zone, `on change`, or both. */
+    schedule: text('schedule').notNull(),
+    /** Null where only changes lead to an import. */
+    nextRunAt: moment('next_run_at'),
+    updatedAt: moment('updated_at').notNull(),
+  },
+  (t) => [primaryKey({ name: 'reload_schedule_pkey', columns: [t.serverId] })],
+);
+
 /** `event_us` as timestamptz; in whole seconds and the rest, because an interval is multiplied by a double. */
 export const eventTimestamp = (us: string) =>
   `(timestamptz 'epoch' + ${us} / 1000000 * interval '1 second' + ${us} % 1000000 * interval '1 microsecond')`;
