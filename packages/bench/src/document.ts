@@ -67,8 +67,30 @@ export function writeHttpResults(
   replaceSection('http', `${list(facts)}\n\n${table(head, rows)}${soaked}`);
 }
 
+/**
+ * Replaces the section of docs/performance.md on starting.
+ *
+ * @param base which of the results the others are compared with
+ */
+export function writeStartResults(
+  facts: Readonly<Record<string, string>>,
+  results: readonly { readonly name: string; readonly seconds: readonly number[] }[],
+  base: number,
+): void {
+  const medians = results.map(({ seconds }) => medianOf(seconds));
+  const rows = results.map(({ name, seconds }, index) => [
+    name,
+    ...[medianOf(seconds), Math.min(...seconds), Math.max(...seconds)].map((value) =>
+      Math.round(value * 1000).toString(),
+    ),
+    ((medians[index] as number) / (medians[base] as number)).toFixed(2),
+  ]);
+  replaceSection('start', `${list(facts)}\n\n${table(['', 'median ms', 'least', 'most', '÷ Commander alone'], rows)}`);
+}
+
 function replaceSection(section: string, content: string): void {
-  const begin = `<!-- ${section}: written by pnpm bench${section === 'http' ? ':http' : ''} -->`;
+  const script = { http: 'bench:http', start: 'bench:start' }[section] ?? 'bench';
+  const begin = `<!-- ${section}: written by pnpm ${script} -->`;
   const end = `<!-- end of ${section} -->`;
   const text = readFileSync(DOCUMENT, 'utf8');
   const [before, rest] = text.split(begin) as [string, string];
