@@ -1,4 +1,3 @@
-import { userInfo } from 'node:os';
 import {
   type Config,
   moniepointHome,
@@ -56,7 +55,7 @@ export function configOf(io: Io, flags: Readonly<Record<string, unknown>>): Conf
   // Commander turns --no-x into x: false.
   const given = { ...flags, ...(flags.import === false ? { noImport: true } : {}) };
   const config = resolveConfig(given, io.environment, readDotenv(io.directory));
-  return { ...config, homeFolder: moniepointHome(config, io.environment, userInfo().uid) };
+  return { ...config, homeFolder: moniepointHome(config, io.environment, process.getuid?.() ?? -1) };
 }
 
 /** Options of whatever serves the API. */

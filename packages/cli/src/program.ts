@@ -2,6 +2,7 @@ import { createProgram, type Io } from '@moniepoint/api/bin';
 import type { Command } from 'commander';
 import { conflictsCommand } from './commands/conflicts.ts';
 import { dbCommand } from './commands/db.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { generateCommand } from './commands/generate.ts';
 import { importCommand } from './commands/import.ts';
 import { migrateCommand } from './commands/migrate.ts';
@@ -33,6 +34,7 @@ export function buildProgram(io: Io): Command {
     migrateCommand,
     generateCommand,
     dbCommand,
+    doctorCommand,
   ];
   for (const command of declare.map((make) => make(io))) {
     for (const nested of [command, ...command.commands]) nested.copyInheritedSettings(program);
