@@ -1,4 +1,3 @@
-import { userInfo } from 'node:os';
 import {
   type Config,
   findMisspelt,
@@ -85,7 +84,7 @@ export function configOf(
   const given = Object.fromEntries(names.map((name) => [name, flagOf(OPTIONS[name].flag, flags)]));
   const settings = resolveSettings(given, io.environment, dotenv);
   const config = valuesOf(settings);
-  return { ...config, settings, homeFolder: moniepointHome(config, io.environment, userInfo().uid) };
+  return { ...config, settings, homeFolder: moniepointHome(config, io.environment, process.getuid?.() ?? -1) };
 }
 
 /** Commander calls --max-rejects maxRejects, and turns --no-import into import: false. */

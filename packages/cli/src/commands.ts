@@ -96,13 +96,26 @@ export const COMMANDS: readonly (CommandRow | CommandGroup)[] = [
   },
   {
     name: 'status',
-    summary: 'Show what is loaded and how fresh it is',
-    options: ['json', ...DATABASE_OPTIONS],
+    summary: 'Show what is loaded, how fresh it is, and what of the data folder is not loaded',
+    options: ['dataDir', 'failIfOlderThan', 'json', ...DATABASE_OPTIONS],
     examples: [
       ['moniepoint status', 'what is loaded, how fresh it is, what was rejected and why'],
-      ['moniepoint status --json', 'the same for a program'],
+      [
+        'moniepoint status --fail-if-older-than 26h',
+        'for monitoring: exit code 1 when no import ended well for so long',
+      ],
     ],
     load: () => import('./commands/status.ts'),
+  },
+  {
+    name: 'doctor',
+    summary: 'Look for what could keep imports and the API from working, and say what to do; changes nothing',
+    options: ['dataDir', 'host', 'port', 'json', ...DATABASE_OPTIONS],
+    examples: [
+      ['moniepoint doctor', 'what is wrong with server, settings, disk, clock or port, and what to do'],
+      ['moniepoint doctor --json', 'for a program'],
+    ],
+    load: () => import('./commands/doctor.ts'),
   },
   {
     name: 'rejects',

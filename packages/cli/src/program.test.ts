@@ -209,55 +209,6 @@ describe('exit codes (CONTRACT.md section 5)', () => {
   });
 });
 
-describe('status', () => {
-  it('tells data version, as-of, files, rows, rejects and the last run', async () => {
-    const { folder, run } = await createSite();
-    expect((await run('status')).out).toContain('Data           nothing was imported yet\nFiles          0 loaded\n');
-    writeActivities(folder, 'activities_20240101.csv', [
-      row(),
-      row({ event_id: 'x' }),
-      row({ event_id: eventId(2), status: '' }),
-    ]);
-    writeFileSync(join(folder, 'activities_20240102.csv'), 'x\n');
-    await run('import', folder);
-    expect(
-      withoutTimes((await run('status')).out)
-        .split('\n')
-        .slice(1),
-    ).toEqual([
-      'Data           version 1, as of TIME',
-      'Files          1 loaded',
-      'Rows           3 read = 1 accepted + 0 duplicate + 2 rejected',
-      'Rejects        1 event_id, 1 status',
-      'Conflicts      0',
-      'Coerced        0',
-      'API role       moniepoint_reader',
-      'Last run       failed, started TIME, finished TIME',
-      expect.stringContaining('activities_20240102.csv:1: column event_id is missing'),
-      '',
-    ]);
-    expect(JSON.parse((await run('status', '--json')).out)).toMatchObject({
-      data_version: 1,
-      files: 1,
-      read: 3,
-      rejected: 2,
-      rejected_by_reason: { event_id: 1, status: 1 },
-      last_run: { outcome: 'failed' },
-    });
-  });
-
-  it('tells a run that works from one that was killed', async () => {
-    const { database, run } = await createSite();
-    await run('migrate');
-    await query(database, "INSERT INTO import_run (started_at, program_version) VALUES (now(), 'x')");
-    expect(JSON.parse((await run('status', '--json')).out).last_run.outcome).toBe('killed');
-    const holder = await database.connect('import');
-    await holder.query('SELECT pg_advisory_lock(7300119)');
-    expect(JSON.parse((await run('status', '--json')).out).last_run.outcome).toBe('running');
-    await holder.end();
-  });
-});
-
 describe('verify', () => {
   it('exits 0 when all agrees and 1 with what differs', async () => {
     const { database, folder, run } = await createSite();

@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '@moniepoint/core/errors';
-import { isActivityFileName } from '@moniepoint/core/import/discover';
+import { dayOf } from '@moniepoint/core/import/discover';
 
 /** Size and modification time of each activity file, by name. */
 type Listing = ReadonlyMap<string, string>;
@@ -100,7 +100,7 @@ export async function watchFolder(
 
 /** The activity files of a folder; a link that leads nowhere is none yet. */
 async function list(folder: string): Promise<Listing> {
-  const names = (await readdir(folder)).filter(isActivityFileName);
+  const names = (await readdir(folder)).filter((name) => dayOf(name) !== null);
   const stamps = await Promise.all(
     names.map(async (name): Promise<[string, string] | null> => {
       const found = await stat(join(folder, name), { bigint: true }).catch(() => null); // it may be gone already

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createFolder } from '../../../test/files.ts';
 import { findMisspelt, moniepointHome, optionRows, readDotenv, resolveSettings, valuesOf } from './config.ts';
 
@@ -44,7 +44,7 @@ describe('configuration (CONTRACT.md section 5)', () => {
     [
       { lockWait: 'soon' },
       {},
-      '--lock-wait: found "soon" that is not a duration such as 30s, 5m or 1h. Correct it or leave it out.',
+      '--lock-wait: found "soon" that is not a duration such as 30s, 5m, 1h or 2d. Correct it or leave it out.',
     ],
     [
       {},
@@ -65,6 +65,7 @@ describe('configuration (CONTRACT.md section 5)', () => {
     ['30s', 30_000],
     ['5m', 300_000],
     ['2h', 7_200_000],
+    ['2d', 172_800_000],
   ])('--lock-wait %s', (text, ms) => {
     expect(resolveConfig({ lockWait: text }, {}, {}).lockWait).toBe(ms);
   });
@@ -119,5 +120,15 @@ describe('configuration (CONTRACT.md section 5)', () => {
     expect(moniepointHome(config, { XDG_DATA_HOME: '/xdg' }, 1000)).toBe('/xdg/moniepoint');
     expect(moniepointHome(config, { XDG_DATA_HOME: '/xdg' }, 0)).toBe('/var/lib/moniepoint');
     expect(moniepointHome(resolveConfig({ home: '/mine' }, {}, {}), {}, 0)).toBe('/mine');
+  });
+
+  it('a user without a home is told so, where it is needed', () => {
+    vi.stubEnv('HOME', '');
+    const config = resolveConfig({}, {}, {});
+    const refusal = { kind: 'usage', message: expect.stringMatching(/no home folder.*MONIEPOINT_HOME/) };
+    expect(() => moniepointHome(config, {}, 1000)).toThrow(expect.objectContaining(refusal));
+    const withUrl = resolveConfig({ databaseUrl: 'postgresql://h/d' }, {}, {});
+    expect(moniepointHome(withUrl, {}, 1000)).toBe('');
+    vi.unstubAllEnvs();
   });
 });

@@ -72,7 +72,7 @@ const listOf = (item: Rule<string>): Rule<readonly string[]> => ({
   },
 });
 const UNIT_MS: Readonly<Record<string, number>> = { '': 1000, ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const duration = matching('a duration such as 30s, 5m or 1h', /^\d{1,9}(ms|s|m|h|d)?$/, (given) => {
+const duration = matching('a duration such as 30s, 5m, 1h or 2d', /^\d{1,9}(ms|s|m|h|d)?$/, (given) => {
   const [, number, unit = ''] = /^(\d+)(.*)$/.exec(given) as RegExpExecArray;
   return Number(number) * (UNIT_MS[unit] as number);
 });
@@ -129,7 +129,7 @@ export const OPTIONS = {
   dataDir: option({
     flag: '--data-dir <dir>',
     env: 'DATA_DIR',
-    help: 'folder that serve imports at start',
+    help: 'folder that serve imports at start, and that status and doctor look at',
     rule: text,
     default: './data',
   }),
@@ -313,6 +313,11 @@ export const OPTIONS = {
     help: 'how long to try again when the database goes away during an import (default: 1m)',
     rule: duration,
   }),
+  failIfOlderThan: option({
+    flag: '--fail-if-older-than <duration>',
+    help: 'exit 1 when the newest import that ended well is older than this, such as 26h or 2d, or when there is none',
+    rule: duration,
+  }),
 };
 
 export type OptionName = keyof typeof OPTIONS;
@@ -405,15 +410,32 @@ function isNearly(found: string, name: string): boolean {
 /**
  * The folder of the embedded PostgreSQL: MONIEPOINT_HOME, or the user's XDG data directory. Root gets /var/lib/moniepoint,
  * because the server runs under an unprivileged user that cannot look into /root.
+ *
+ * @throws MoniepointError `usage` where it is needed and the user has no home
  */
 export function moniepointHome(
-  config: Pick<Config, 'home'>,
+  config: Pick<Config, 'home' | 'databaseUrl'>,
   environment: Readonly<Record<string, string | undefined>>,
   uid: number,
 ): string {
   if (config.home !== undefined) return config.home;
   if (uid === 0) return '/var/lib/moniepoint';
-  return join(environment.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'moniepoint');
+  if (environment.XDG_DATA_HOME) return join(environment.XDG_DATA_HOME, 'moniepoint');
+  const home = homeFolder();
+  if (home !== '') return join(home, '.local', 'share', 'moniepoint');
+  if (config.databaseUrl !== undefined) return ''; // nobody asks for it
+  throw new MoniepointError(
+    'usage',
+    'This user has no home folder for the embedded PostgreSQL. Set MONIEPOINT_HOME or HOME to a folder, or DATABASE_URL to a database.',
+  );
+}
+
+function homeFolder(): string {
+  try {
+    return homedir();
+  } catch {
+    return ''; // neither HOME nor an account, as in a container that runs as any user id
+  }
 }
 
 /**

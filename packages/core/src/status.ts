@@ -1,6 +1,8 @@
 import type pg from 'pg';
 import type { RejectReason } from './activity.ts';
+import { inTransaction, READ_ONLY_MOMENT } from './db/database.ts';
 import { hasReader } from './db/reader.ts';
+import { dayOf } from './import/discover.ts';
 import { IS_IMPORT_RUNNING } from './import/lock.ts';
 import { readSchedule, type ScheduledReload } from './schedule.ts';
 import { readSnapshot } from './snapshot.ts';
@@ -12,10 +14,22 @@ export type Status = Totals & {
   readonly asOf: string | null;
   /** The API reads with the rights of its own role; else with all rights of this user. */
   readonly isReader: boolean;
+  /** Of the names of the loaded files; null where none of them is named after a day. */
+  readonly days: Days | null;
   readonly lastRun: LastRun | null;
   /** Of the servers that live, the one that imports next first. */
   readonly reloads: readonly ScheduledReload[];
+  /** When the newest run ended that loaded all it was given, or found it loaded; null where none did. */
+  readonly lastDoneAt: string | null;
+  /** What the database's clock said, by which ages are told. */
+  readonly readAt: string;
 };
+
+/** The first and the last day that is loaded, `YYYY-MM-DD`, and the ranges of days between them that are not. */
+export type Days = { readonly first: string; readonly last: string; readonly missing: readonly DayRange[] };
+
+/** Both ends belong to it. */
+export type DayRange = { readonly first: string; readonly last: string; readonly days: number };
 
 /** What the loaded files hold. */
 export type Totals = {
@@ -44,16 +58,50 @@ export type LastRun = {
   readonly errors: readonly string[];
 };
 
+/** Reads one moment of the database. */
 export async function readStatus(client: pg.Client): Promise<Status> {
-  const snapshot = await readSnapshot(client);
-  return {
-    dataVersion: snapshot?.dataVersion ?? null,
-    asOf: snapshot?.asOf ?? null,
-    ...(await readTotals(client)),
-    isReader: await hasReader(client),
-    lastRun: await readLastRun(client),
-    reloads: await readSchedule(client),
+  const read = async () => {
+    const snapshot = await readSnapshot(client);
+    return {
+      dataVersion: snapshot?.dataVersion ?? null,
+      asOf: snapshot?.asOf ?? null,
+      ...(await readTotals(client)),
+      isReader: await hasReader(client),
+      days: daysOf(await readLoadedNames(client)),
+      lastRun: await readLastRun(client),
+      reloads: await readSchedule(client),
+      ...(await readFreshness(client)),
+    };
   };
+  return inTransaction(client, read, READ_ONLY_MOMENT);
+}
+
+/** From names of files in any order; other names than those of activity files say nothing. */
+export function daysOf(names: readonly string[]): Days | null {
+  const days = [...new Set(names.map(dayOf))].filter((day) => day !== null).sort();
+  const missing = days.slice(1).flatMap((day, index) => {
+    const [before, after] = [Date.parse(days[index]!), Date.parse(day)];
+    const gap = (after - before) / DAY_MS - 1;
+    return gap === 0 ? [] : [{ first: dayAt(before + DAY_MS), last: dayAt(after - DAY_MS), days: gap }];
+  });
+  return days.length === 0 ? null : { first: days[0]!, last: days.at(-1)!, missing };
+}
+
+const DAY_MS = 86_400_000;
+const dayAt = (time: number) => new Date(time).toISOString().slice(0, 10);
+
+async function readLoadedNames(client: pg.Client): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>("SELECT name FROM ledger WHERE status = 'loaded'");
+  return rows.map(({ name }) => name);
+}
+
+/** A run that found nothing new counts as well: it shows that somebody looked. */
+async function readFreshness(client: pg.Client): Promise<Pick<Status, 'lastDoneAt' | 'readAt'>> {
+  const { rows } = await client.query<{ done_at: Date | null; read_at: Date }>(
+    `SELECT (SELECT finished_at FROM import_run WHERE outcome = 'done' ORDER BY run_id DESC LIMIT 1) AS done_at, now() AS read_at`,
+  );
+  const { done_at, read_at } = rows[0]!;
+  return { lastDoneAt: done_at?.toISOString() ?? null, readAt: read_at.toISOString() };
 }
 
 export async function readTotals(client: pg.Client): Promise<Totals> {

@@ -1,3 +1,6 @@
+import type { Io } from '@moniepoint/api/bin';
+import { withSeparators } from '@moniepoint/core/metrics';
+
 /** Size in bytes for people, in units of 1024. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
@@ -15,4 +18,45 @@ export function formatSeconds(ms: number): string {
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
   const minutes = Math.floor(seconds / 60);
   return `${minutes} min ${Math.floor(seconds % 60)} s`;
+}
+
+/** How long ago, in its two largest units: `40 s`, `5 min`, `26 h`, `3 d 2 h`. Never below zero: clocks differ. */
+export function formatAge(ms: number): string {
+  const minutes = Math.floor(Math.max(0, ms) / 60_000);
+  const hours = Math.floor(minutes / 60);
+  const two = (large: number, unit: string, small: number, smallUnit: string) =>
+    small === 0 ? `${large} ${unit}` : `${large} ${unit} ${small} ${smallUnit}`;
+  if (minutes === 0) return `${Math.floor(Math.max(0, ms) / 1000)} s`;
+  if (hours === 0) return `${minutes} min`;
+  if (hours < 48) return two(hours, 'h', minutes % 60, 'min');
+  return two(Math.floor(hours / 24), 'd', hours % 24, 'h');
+}
+
+/** Breaks a text between words, so that it stands beside what is left of it; a word that is too long stays whole. */
+export function wrapped(text: string, indent: number, width: number): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && indent + line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line].join(`\n${' '.repeat(indent)}`);
+}
+
+/** `1 file`, `2,000 files` */
+export const countOf = (n: number, what: string) => `${withSeparators(n)} ${what}${n === 1 ? '' : 's'}`;
+
+/** The first texts of a list, and how many more there are. */
+export function listFirst(texts: readonly string[], most: number): string {
+  const rest = texts.length - most;
+  return rest <= 0 ? texts.join(', ') : `${texts.slice(0, most).join(', ')} and ${rest} more`;
+}
+
+/** How wide lines for people may be: as the terminal, and as they are where stdout is a file or a pipe. */
+export function outWidth({ isOutTerminal, outColumns }: Pick<Io, 'isOutTerminal' | 'outColumns'>): number {
+  return isOutTerminal ? outColumns : Number.POSITIVE_INFINITY;
 }

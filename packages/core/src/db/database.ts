@@ -164,6 +164,9 @@ async function refuseUnusable(client: pg.Client, place: string): Promise<void> {
 export const socketOf = (client: pg.Client): Socket =>
   (client as unknown as { connection: { stream: Socket } }).connection.stream;
 
+/** The server process of a session as the server named it when the session began: known to pg, unknown to its types. */
+export const announcedPid = (client: pg.Client): number => (client as unknown as { processID: number }).processID;
+
 const END_DEADLINE_MS = 1_000;
 
 /** Ends a session. Where the server does not answer any more, its connection is cut instead of waited for. */
@@ -263,7 +266,7 @@ export async function inTransaction<T>(
  * @returns a function that ends this, and returns when no cancellation is on its way any more
  */
 export function cancelOnAbort(database: Database, client: pg.Client, signal: AbortSignal): () => Promise<void> {
-  const pid = (client as unknown as { processID: number }).processID; // known to pg, unknown to its types
+  const pid = announcedPid(client);
   let cancelling = Promise.resolve();
   const onAbort = () => {
     cancelling = withSession(database, 'cancel', async (other) => {

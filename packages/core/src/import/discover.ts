@@ -26,12 +26,16 @@ export type Discovery = {
 
 const ACTIVITY_FILE = /^activities_(\d{4})(\d{2})(\d{2})\.csv(\.gz)?$/;
 
-/** `activities_YYYYMMDD.csv` or `.csv.gz` with a real calendar date (CONTRACT.md section 1). */
-export function isActivityFileName(name: string): boolean {
-  const [, year, month, day] = ACTIVITY_FILE.exec(name) ?? [];
-  if (year === undefined) return false;
-  const date = new Date(`${year}-${month}-${day}T00:00:00Z`);
-  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(`${year}-${month}-${day}`);
+/**
+ * The day, `YYYY-MM-DD`, of a file named `activities_YYYYMMDD.csv` or `.csv.gz` with a real calendar date (CONTRACT.md
+ * section 1); null for any other name.
+ */
+export function dayOf(name: string): string | null {
+  const [, year, month, date] = ACTIVITY_FILE.exec(name) ?? [];
+  if (year === undefined) return null;
+  const day = `${year}-${month}-${date}`;
+  const time = new Date(`${day}T00:00:00Z`);
+  return !Number.isNaN(time.getTime()) && time.toISOString().startsWith(day) ? day : null;
 }
 
 /**
@@ -52,16 +56,11 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
       continue;
     }
     directories.push(await realpath(given));
-    for (const name of await list(given)) {
-      const place = join(given, name);
-      if (isActivityFileName(name)) {
-        // A link that leads nowhere keeps its own path; opening it will say what is wrong.
-        const path = await realpath(place).catch(() => resolve(place));
-        files.set(path, { path, name, ...(await lookQuietly(path)) });
-      } else {
-        ignored.push(resolve(place));
-      }
-    }
+    const folder = await readFolder(given).catch((error: unknown) => {
+      throw unreadable(given, error);
+    });
+    for (const file of folder.files) files.set(file.path, file);
+    ignored.push(...folder.ignored);
   }
   if (files.size === 0) {
     throw new MoniepointError(
@@ -71,6 +70,27 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
   }
   const inNameOrder = [...files.values()].sort((a, b) => compare(a.name, b.name) || compare(a.path, b.path));
   return { files: inNameOrder, ignored: ignored.sort(compare), directories };
+}
+
+/**
+ * The activity files of a directory, and what else lies there, as paths; neither in any order.
+ *
+ * @throws the system's error where it is not there, is no directory, or must not be read
+ */
+export async function readFolder(directory: string): Promise<Pick<Discovery, 'files' | 'ignored'>> {
+  const files: SourceFile[] = [];
+  const ignored: string[] = [];
+  for (const name of await readdir(directory)) {
+    const place = join(directory, name);
+    if (dayOf(name) === null) {
+      ignored.push(resolve(place));
+      continue;
+    }
+    // A link that leads nowhere keeps its own path; opening it will say what is wrong.
+    const path = await realpath(place).catch(() => resolve(place));
+    files.push({ path, name, ...(await lookQuietly(path)) });
+  }
+  return { files, ignored };
 }
 
 /** By their bytes, as the database orders them in the "C" collation. */
@@ -89,14 +109,6 @@ const stampOf = ({ size, mtimeNs }: BigIntStats) => ({ sizeBytes: Number(size), 
 /** Zeros where there is nothing to see; opening the file will say why. */
 async function lookQuietly(path: string): Promise<ReturnType<typeof stampOf>> {
   return stat(path, { bigint: true }).then(stampOf, () => ({ sizeBytes: 0, mtimeNs: 0n }));
-}
-
-async function list(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    throw unreadable(path, error);
-  }
 }
 
 function unreadable(path: string, error: unknown): MoniepointError {

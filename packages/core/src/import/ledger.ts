@@ -67,15 +67,14 @@ export async function decideOn(
 ): Promise<Decision> {
   const loaded = loadedFiles.get(file.path);
   const decision = { action: isForced ? 'reread' : 'unchanged', replaces: null, isChanged: false } as const;
-  if (loaded?.sizeBytes === file.sizeBytes && loaded.mtimeNs === file.mtimeNs) return decision;
-  const versions = loaded === undefined ? await findMoved(file, loadedFiles) : [loaded];
+  const versions = await findVersions(file, loadedFiles);
+  if (versions === 'unchanged') return decision;
   if (versions.length === 0) return { action: 'load', replaces: null, isChanged: false };
 
   const { sha256, mtimeNs } = await hashFile(file);
   const same = versions.find((version) => version.sha256?.equals(sha256));
   if (same !== undefined) {
-    const isMoved = same.path !== file.path;
-    if (isMoved && [...loadedFiles.values()].some(({ name, path }) => name === file.name && path !== same.path)) {
+    if (isOutOfPlace(same, file, loadedFiles)) {
       loadedFiles.delete(same.path);
       return { action: 'load', replaces: same, isChanged: false };
     }
@@ -87,8 +86,31 @@ export async function decideOn(
   return { action: 'load', replaces: loaded ?? null, isChanged: loaded !== undefined };
 }
 
+/**
+ * What size and modification time tell of a file: it is `unchanged`, or its content has to be compared with these
+ * versions, or, where there are none, it is new. Reads no file.
+ */
+export async function findVersions(
+  file: SourceFile,
+  loadedFiles: ReadonlyMap<string, LoadedFile>,
+): Promise<'unchanged' | readonly LoadedFile[]> {
+  const loaded = loadedFiles.get(file.path);
+  if (loaded === undefined) return findMoved(file, loadedFiles);
+  return loaded.sizeBytes === file.sizeBytes && loaded.mtimeNs === file.mtimeNs ? 'unchanged' : [loaded];
+}
+
+/** The version of this content was moved, and another file of its name is loaded: the order of the two may be another one now. */
+export function isOutOfPlace(
+  same: LoadedFile,
+  file: SourceFile,
+  loadedFiles: ReadonlyMap<string, LoadedFile>,
+): boolean {
+  if (same.path === file.path) return false;
+  return [...loadedFiles.values()].some(({ name, path }) => name === file.name && path !== same.path);
+}
+
 /** Loaded files of this name and size under paths where nothing lies any more. */
-async function findMoved(file: SourceFile, loadedFiles: Map<string, LoadedFile>): Promise<LoadedFile[]> {
+async function findMoved(file: SourceFile, loadedFiles: ReadonlyMap<string, LoadedFile>): Promise<LoadedFile[]> {
   const gone: LoadedFile[] = [];
   for (const loaded of loadedFiles.values()) {
     const isAlike = loaded.sizeBytes === file.sizeBytes && loaded.name === file.name;
