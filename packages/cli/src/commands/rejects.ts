@@ -1,10 +1,18 @@
 import type { Io, ProgramConfig } from '@moniepoint/api/bin';
+import { MoniepointError } from '@moniepoint/core/errors';
 import { KEPT_OF_TOO_LONG_BYTES } from '@moniepoint/core/import/records';
 import { headerOfRejects, type OpenReject, readRejects } from '@moniepoint/core/reject-list';
 import { rejectsJson, renderRejects } from '../view/rejects.ts';
 import { inSession } from './session.ts';
 
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
+  const { json, limit } = config.settings;
+  const other = [json, limit].find(({ origin }) => origin !== 'default');
+  if (config.csv && other !== undefined)
+    throw new MoniepointError(
+      'usage',
+      `${other.origin}: found with --csv, which exports all open records as they were. Leave one out.`,
+    );
   await inSession(config, 'rejects', async (session) => {
     const { groups, rejects } = await readRejects(session, config);
     if (config.csv) {
