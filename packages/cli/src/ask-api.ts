@@ -1,10 +1,11 @@
 import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { describeError, MoniepointError } from '@moniepoint/core/errors';
-import { LEADERBOARD, METRICS, type Metric } from '@moniepoint/core/metrics';
-import { parse } from 'csv-parse/sync';
+import { LEADERBOARD, METRICS, type Metric, NO_ANSWERS, type Table, tableOfJson } from '@moniepoint/core/metrics';
 import type { Answer } from './view/report.ts';
 
 const TIME_LIMIT_MS = 10_000;
+/** Many times the largest answer. */
+const MAX_BODY_BYTES = 4 * 1024 * 1024;
 /** An import that publishes file after file changes the data between two questions. */
 const MAX_TRIES = 10;
 
@@ -19,24 +20,25 @@ export async function askApi(
   url: string,
   name: string,
 ): Promise<Answer[]> {
-  // biome-ignore lint/suspicious/noExplicitAny: what a metric is computed from does not matter here
-  const asked: readonly Metric<any>[] =
-    config.leaders === undefined ? METRICS.filter((metric) => name === 'all' || metric.name === name) : [LEADERBOARD];
+  const asked: Asked[] =
+    config.leaders === undefined
+      ? METRICS.filter((metric) => name === 'all' || metric.name === name).map((metric) => askedOf(metric, NO_ANSWERS))
+      : [askedOf(LEADERBOARD, [])];
   const base = new URL(url.endsWith('/') ? url : `${url}/`);
   const [token] = config.apiTokens;
 
-  async function ask(metric: Metric<unknown>, format: 'json' | 'csv') {
+  async function ask(metric: Asked) {
     const question = new URL(`analytics/${metric.name}`, base);
     if (config.month !== undefined) question.searchParams.set('month', config.month);
     if (config.leaders !== undefined) question.searchParams.set('limit', String(config.leaders));
-    if (format === 'csv') question.searchParams.set('format', format);
     const headers: Record<string, string> = token === undefined ? {} : { Authorization: `Bearer ${token}` };
     const signal = AbortSignal.any([io.signal, AbortSignal.timeout(TIME_LIMIT_MS)]);
     let response: Response;
-    let body: string;
+    let body: string | null;
     try {
+      // A redirect may lead the token elsewhere.
       response = await fetch(question, { headers, signal, redirect: 'manual' });
-      body = await response.text();
+      body = await bodyOf(response);
     } catch (error) {
       if (io.signal.aborted) throw new MoniepointError('interrupted', 'Interrupted.');
       const cause = error instanceof TypeError && error.cause !== undefined ? error.cause : error;
@@ -48,22 +50,20 @@ export async function askApi(
     }
     const version = response.headers.get('X-Data-Version');
     const type = response.headers.get('Content-Type') ?? '';
-    if (response.ok && version !== null && type.includes(format)) return { body, version };
-    if (response.status === 404 && version !== null) return { body: null, version };
-    throw refusal(question, response.status, type, body);
+    const table = response.ok && type.includes('application/json') && body !== null ? tableOf(metric, body) : null;
+    if (table !== null && version !== null) return { table, body, version };
+    if (response.status === 404 && version !== null)
+      return { table: { columns: metric.columns, rows: [] }, body: null, version };
+    throw refusal(question, response.status, type, body ?? '');
   }
 
   for (let tries = 1; ; tries += 1) {
     const answers: Answer[] = [];
     const versions = new Set<string>();
     for (const metric of asked) {
-      const json = await ask(metric, 'json');
-      const csv = config.format === 'json' || json.body === null ? null : await ask(metric, 'csv');
-      for (const one of [json, csv]) if (one !== null) versions.add(one.version);
-      const [columns = [], ...rows] = csv?.body ? (parse(csv.body) as string[][]) : [];
-      const { name: asName, title, noData } = metric;
-      const table = { columns, rows: rows.map((row) => row.map(unguarded)) };
-      answers.push({ name: asName, title, noData, json: json.body, table });
+      const { table, body, version } = await ask(metric);
+      versions.add(version);
+      answers.push({ name: metric.name, title: metric.title, noData: metric.noData, json: body, table });
     }
     if (versions.size <= 1) return answers;
     if (tries === MAX_TRIES) {
@@ -75,8 +75,34 @@ export async function askApi(
   }
 }
 
-/** Takes back the apostrophe that keeps a spreadsheet from running a text. */
-const unguarded = (cell: string) => cell.replace(/^'(?=[=+\-@\t\r])/, '');
+/** What is known of a metric before it is asked for. */
+type Asked = Pick<Answer, 'name' | 'title' | 'noData'> & { readonly columns: readonly string[] };
+
+const askedOf = <Source>({ name, title, noData, toTable }: Metric<Source>, nothing: Source): Asked => ({
+  ...{ name, title, noData },
+  columns: toTable(nothing).columns,
+});
+
+/** Null where the body is not that of a metric. */
+function tableOf({ columns }: Asked, body: string): Table | null {
+  try {
+    return tableOfJson(columns, body);
+  } catch {
+    return null; // it is no JSON, or none with these columns
+  }
+}
+
+/** Null where it is longer than any of ours. */
+async function bodyOf(response: Response): Promise<string | null> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    if (size > MAX_BODY_BYTES) return null;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
 
 /** What to say of an answer that is none. */
 function refusal(question: URL, status: number, type: string, body: string): MoniepointError {

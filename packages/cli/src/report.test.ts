@@ -297,8 +297,8 @@ describe('report of months and leaders', () => {
       [['top-merchant', '--limit', '0'], '--limit: found "0" that is not a whole number from 1 to 100.'],
       [['top-merchant', '--month', '2024-13'], '--month: found "2024-13" that is not a month such as 2024-01.'],
       [['all', '--url', url, '--database-url', 'postgresql://h/d'], '--url and --database-url both say where'],
-      [['all', '--url', 'ftp://h'], '--url: found "ftp://h" that is not http://host:port'],
-      [['all', '--url', 'http://u:p@h'], 'without user and password'],
+      [['all', '--url', 'ftp://h'], '--url: found "ftp://h" that is not an http or https URL'],
+      [['all', '--url', 'http://u:p@h'], 'without a user name'],
     ] as const) {
       const { code, err } = await run('report', ...argv);
       expect(code).toBe(2);
@@ -343,6 +343,8 @@ describe('report --url', () => {
     ['another API that lacks the route', 404, { 'Content-Type': 'application/json' }, '{"detail":"no"}'],
     ['a redirect', 302, { Location: 'http://127.0.0.1:9/' }, ''],
     ['a problem that is none', 500, { 'Content-Type': 'application/problem+json' }, 'oops'],
+    ['another body under our header', 200, { 'Content-Type': 'application/json', 'X-Data-Version': '1' }, '8'],
+    ['a body without end', 200, { 'Content-Type': 'application/json', 'X-Data-Version': '1' }, ' '.repeat(5_000_000)],
   ])('%s is not taken for an answer', async (_, status, headers, body) => {
     const server = createServer((_request, response) => response.writeHead(status, headers as never).end(body));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -354,16 +356,22 @@ describe('report --url', () => {
 
   it('all metrics are of one data version, also while it changes', async () => {
     let asked = 0;
-    const server = createServer((_request, response) => {
+    const bodies: Record<string, (version: number) => string> = {
+      'top-merchant': (version) => `{"merchant_id":"M","total_volume":${version}.00}`,
+      'failure-rates': (version) => `[{"product":"POS","failure_rate":${version}.0}]`,
+    };
+    const server = createServer(({ url = '' }, response) => {
       asked += 1;
       const version = Math.min(asked, 8); // from the eighth question on it stays
-      response.writeHead(200, { 'Content-Type': 'application/json', 'X-Data-Version': version }).end(String(version));
+      response
+        .writeHead(200, { 'Content-Type': 'application/json', 'X-Data-Version': version })
+        .end((bodies[url.split('/')[2] as string] ?? ((n) => `{"x":${n}}`))(version));
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => void server.close());
     const { out } = await ask(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, 'all', '--format', 'json');
     expect(out).toBe(
-      '{"top-merchant":8,"monthly-active-merchants":8,"product-adoption":8,"kyc-funnel":8,"failure-rates":8}',
+      '{"top-merchant":{"merchant_id":"M","total_volume":8.00},"monthly-active-merchants":{"x":8},"product-adoption":{"x":8},"kyc-funnel":{"x":8},"failure-rates":[{"product":"POS","failure_rate":8.0}]}',
     );
     expect(asked).toBe(15);
   });

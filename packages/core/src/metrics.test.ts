@@ -1,19 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { type Answers, failureRates, formatNaira, METRICS } from './metrics.ts';
-
-const NOTHING: Answers = {
-  topMerchant: null,
-  monthlyActiveMerchants: [],
-  productAdoption: [],
-  kycFunnel: { documentsSubmitted: 0, verificationsCompleted: 0, tierUpgrades: 0 },
-  kycFunnelNested: { documentsSubmitted: 0, verificationsCompleted: 0, tierUpgrades: 0 },
-  failureRates: [],
-};
+import { type Answers, failureRates, formatNaira, METRICS, NO_ANSWERS, tableOfJson } from './metrics.ts';
 
 const json = (answers: Partial<Answers>) =>
-  Object.fromEntries(METRICS.map((metric) => [metric.name, metric.toJson({ ...NOTHING, ...answers })]));
+  Object.fromEntries(METRICS.map((metric) => [metric.name, metric.toJson({ ...NO_ANSWERS, ...answers })]));
 
 describe('JSON of each metric (CONTRACT.md section 3)', () => {
   it('top-merchant: two decimals, exact also above 2^53 kobo, any merchant_id', () => {
@@ -115,4 +106,22 @@ it.each([
   [10n ** 20n, '1000000000000000000.00'],
 ])('formatNaira %s', (kobo, text) => {
   expect(formatNaira(kobo)).toBe(text);
+});
+
+describe('tableOfJson', () => {
+  const ANSWERS = {
+    ...NO_ANSWERS,
+    topMerchant: { merchantId: `'=A,"7" 12`, totalVolume: '9007199254740993.05' },
+    monthlyActiveMerchants: [{ month: '2024-01', merchants: 12 }],
+    failureRates: [
+      { product: 'POS', failureRate: '5.2' },
+      { product: 'KYC', failureRate: '0.0' },
+    ],
+  };
+
+  it.each(METRICS)('gives the table of $name back from its body, to the digit', (metric) => {
+    const table = metric.toTable(ANSWERS);
+    const body = metric.toJson(ANSWERS);
+    if (body !== null) expect(tableOfJson(metric.toTable(NO_ANSWERS).columns, body)).toEqual(table);
+  });
 });

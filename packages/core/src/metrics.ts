@@ -185,6 +185,30 @@ export function failureRates(
     });
 }
 
+/** What every metric says of data in which nothing matches. */
+export const NO_ANSWERS: Answers = {
+  topMerchant: null,
+  monthlyActiveMerchants: [],
+  productAdoption: [],
+  kycFunnel: { documentsSubmitted: 0, verificationsCompleted: 0, tierUpgrades: 0 },
+  kycFunnelNested: { documentsSubmitted: 0, verificationsCompleted: 0, tierUpgrades: 0 },
+  failureRates: [],
+};
+
+/**
+ * The table of a metric from its HTTP body. Numbers stay the texts that they are there: a float would round an amount.
+ *
+ * @param columns of that table
+ * @throws SyntaxError, TypeError for what is no body of a metric
+ */
+export function tableOfJson(columns: readonly string[], body: string): Table {
+  const asTexts = body.replace(/("(?:[^"\\]|\\.)*")|-?\d[\d.eE+-]*/g, (number, text?: string) => text ?? `"${number}"`);
+  const parsed = JSON.parse(asTexts) as Record<string, string> | Record<string, string>[];
+  const cellsOf = (record: Record<string, string>) => columns.map((column) => record[column] as string);
+  if (Array.isArray(parsed)) return { columns, rows: parsed.map(cellsOf) };
+  return { columns, rows: columns.every((column) => column in parsed) ? [cellsOf(parsed)] : Object.entries(parsed) };
+}
+
 /** RFC 4180, with LF line ends. */
 export function csvTable({ columns, rows }: Table): string {
   const quoted = (cell: string) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);

@@ -39,8 +39,10 @@ async function askDatabase(config: ProgramConfig, name: string): Promise<Answer[
     const snapshot = await readSnapshot(session);
     if (snapshot === null) throw new MoniepointError('failed', 'Nothing was imported yet. Run: moniepoint import PATH');
     if (month === undefined && limit === undefined) return { answers: snapshot.answers, leaders: [] };
-    const range = { from: month ?? null, to: month ?? null };
-    const leaders = findLeaders(await readVolumes(session, snapshot, null), range, limit ?? 1);
+    // Of the volumes only those of the months that are asked for are read.
+    const asked = Object.entries(snapshot.monthVersions).filter(([one]) => month === undefined || one === month);
+    const volumes = await readVolumes(session, { ...snapshot, monthVersions: Object.fromEntries(asked) }, null);
+    const leaders = findLeaders(volumes, { from: null, to: null }, limit ?? 1);
     return { answers: { ...snapshot.answers, topMerchant: leaders[0] ?? null }, leaders };
   };
   const { answers, leaders } = await inSession(config, 'report', (session) =>
