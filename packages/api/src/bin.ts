@@ -57,12 +57,16 @@ export function addOptions(command: Command, names: readonly OptionName[]): Comm
 }
 
 /**
- * The effective configuration of a command that was given these flags. A variable that looks like a misspelt one of ours is
+ * The effective configuration of a command that takes these options and was given these flags. A variable that looks like a misspelt one of ours is
  * told on stderr.
  *
  * @throws MoniepointError `usage`
  */
-export function configOf(io: Io, flags: Readonly<Record<string, unknown>>): ProgramConfig {
+export function configOf(
+  io: Io,
+  names: readonly OptionName[],
+  flags: Readonly<Record<string, unknown>>,
+): ProgramConfig {
   const dotenv = readDotenv(io.directory);
   for (const [where, variables] of [
     ['the environment', io.environment],
@@ -71,11 +75,20 @@ export function configOf(io: Io, flags: Readonly<Record<string, unknown>>): Prog
     for (const [found, meant] of findMisspelt(variables))
       io.err(`warning: ${where} has ${printable(found)}, which means nothing here. Did you mean ${meant}?\n`);
   }
-  // Commander turns --no-x into x: false.
-  const given = flags.import === false ? { ...flags, noImport: true } : flags;
-  const settings = resolveSettings(given, io.environment, dotenv);
+  const settings = resolveSettings(byOptionName(names, flags), io.environment, dotenv);
   const config = valuesOf(settings);
   return { ...config, settings, homeFolder: moniepointHome(config, io.environment, userInfo().uid) };
+}
+
+/** Commander names a flag after its text, of which two commands may have one each; and it turns --no-x into x: false. */
+function byOptionName(names: readonly OptionName[], flags: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(
+    names.map((name) => {
+      const option = new Option(OPTIONS[name].flag);
+      const given = flags[option.attributeName()];
+      return [name, option.negate ? given === false || undefined : given];
+    }),
+  );
 }
 
 /** What a command is told to do, in its effective values. */

@@ -4,9 +4,10 @@ import { API_OPTIONS, addOptions, configOf, createProgram, DATABASE_OPTIONS, typ
 /** `moniepoint-api`: the read API alone. */
 export function buildApiProgram(io: Io): Command {
   const program = createProgram('moniepoint-api', 'Serves the five metrics over HTTP. Imports nothing.', io);
-  addOptions(program, [...API_OPTIONS, ...DATABASE_OPTIONS]);
+  const options = [...API_OPTIONS, ...DATABASE_OPTIONS];
+  addOptions(program, options);
   return program.action(async (flags) => {
-    const config = configOf(io, flags);
+    const config = configOf(io, options, flags);
     const { serveAlone } = await import('./alone.ts');
     await serveAlone(io, config);
   });
