@@ -61,17 +61,16 @@ export function addOptions(command: Command, names: readonly OptionName[]): Comm
 }
 
 /**
- * The effective configuration of a command that was given these flags. A variable that looks like a misspelt one of ours is
- * told on stderr.
+ * The effective configuration of a command that takes these options and was given these flags. A variable that looks like a
+ * misspelt one of ours is told on stderr.
  *
  * @param flags as Commander hands them on
- * @param names the options that the command has
  * @throws MoniepointError `usage`
  */
 export function configOf(
   io: Io,
-  flags: Readonly<Record<string, unknown>>,
   names: readonly OptionName[],
+  flags: Readonly<Record<string, unknown>>,
 ): ProgramConfig {
   const dotenv = readDotenv(io.directory);
   for (const [where, variables] of [
@@ -81,17 +80,20 @@ export function configOf(
     for (const [found, meant] of findMisspelt(variables))
       io.err(`warning: ${where} has ${printable(found)}, which means nothing here. Did you mean ${meant}?\n`);
   }
-  const given = Object.fromEntries(names.map((name) => [name, flagOf(OPTIONS[name].flag, flags)]));
-  const settings = resolveSettings(given, io.environment, dotenv);
+  const settings = resolveSettings(byOptionName(names, flags), io.environment, dotenv);
   const config = valuesOf(settings);
   return { ...config, settings, homeFolder: moniepointHome(config, io.environment, process.getuid?.() ?? -1) };
 }
 
-/** Commander calls --max-rejects maxRejects, and turns --no-import into import: false. */
-function flagOf(flag: string, flags: Readonly<Record<string, unknown>>): unknown {
-  const [, no, long = ''] = /^--(no-)?([\w-]+)/.exec(flag) as RegExpExecArray;
-  const value = flags[long.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())];
-  return no === undefined ? value : value === false || undefined;
+/** Commander names a flag after its text, of which two commands may have one each; and it turns --no-x into x: false. */
+function byOptionName(names: readonly OptionName[], flags: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(
+    names.map((name) => {
+      const option = new Option(OPTIONS[name].flag);
+      const given = flags[option.attributeName()];
+      return [name, option.negate ? given === false || undefined : given];
+    }),
+  );
 }
 
 /** What a command is told to do, in its effective values. */

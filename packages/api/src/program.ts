@@ -7,7 +7,7 @@ export function buildApiProgram(io: Io): Command {
   const options = [...API_OPTIONS, ...DATABASE_OPTIONS];
   addOptions(program, options);
   return program.action(async (flags) => {
-    const config = configOf(io, flags, options);
+    const config = configOf(io, options, flags);
     const { serveAlone } = await import('./alone.ts');
     await serveAlone(io, config);
   });

@@ -61,6 +61,17 @@ export const COMMANDS: readonly (CommandRow | CommandGroup)[] = [
     load: () => import('./commands/import.ts'),
   },
   {
+    name: 'validate',
+    summary: 'Check activity files as an import into an empty database would, without a database',
+    argument: { syntax: '<path...>', help: 'files and directories' },
+    options: ['strict', 'maxRejects', 'maxRejectRate', 'jobs', 'reviewFormat', 'limit'],
+    examples: [
+      ['moniepoint validate ./data', 'counts of each file, and the first rejected rows with their reasons'],
+      ['moniepoint validate ./data --max-rejects 0 --format github', 'in a workflow: exit code 3 for any reject'],
+    ],
+    load: () => import('./commands/validate.ts'),
+  },
+  {
     name: 'report',
     summary: 'Print a metric, or all of them, from what is published',
     argument: {

@@ -39,7 +39,7 @@ function declare(io: Io, program: Command, { name, summary, argument, options, e
   command.addHelpText('after', `\nExamples:\n${lines.join('')}`);
   return command.action(async (...called: unknown[]) => {
     const [given, flags] = argument === undefined ? [undefined, called[0]] : called;
-    const config = configOf(io, flags as Record<string, unknown>, options);
+    const config = configOf(io, options, flags as Record<string, unknown>);
     const { run } = await load();
     await run(io, config, given as never);
   });

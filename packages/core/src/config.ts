@@ -264,6 +264,13 @@ export const OPTIONS = {
     rule: oneOf(['table', 'chart', 'json', 'csv'], 'table, chart, json or csv'),
     default: 'table',
   }),
+  /** The same flag for another command, which has other formats. */
+  reviewFormat: option({
+    flag: '--format <format>',
+    help: 'table, json, csv, or github for annotations of a pull request',
+    rule: oneOf(['table', 'json', 'csv', 'github'], 'table, json, csv or github'),
+    default: 'table',
+  }),
   file: option({ flag: '--file <file>', help: 'only of this file, by name or path', rule: text }),
   reason: option({
     flag: '--reason <reason>',

@@ -210,9 +210,12 @@ export function tableOfJson(columns: readonly string[], body: string): Table {
 }
 
 /** RFC 4180, with LF line ends. */
-export function csvTable({ columns, rows }: Table): string {
+export const csvTable = ({ columns, rows }: Table): string => [columns, ...rows].map(csvLine).join('');
+
+/** One line of it, so that a table need not be in memory as a whole. */
+export function csvLine(cells: readonly string[]): string {
   const quoted = (cell: string) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-  return [columns, ...rows].map((row) => `${row.map((cell) => quoted(guarded(cell))).join(',')}\n`).join('');
+  return `${cells.map((cell) => quoted(guarded(cell))).join(',')}\n`;
 }
 
 /** A spreadsheet takes a text that begins like this for a formula, and runs it; behind an apostrophe it stays a text. */

@@ -25,8 +25,15 @@ const PLAIN_INTERVAL_MS = 5_000;
 
 const NO_FILE = { name: '', sizeBytes: 0, bytesRead: 0, rows: 0, rejected: 0 };
 
-/** One bar over all bytes on a terminal, one line a file elsewhere; all of it on stderr. */
-export function createImportView(io: Io): ImportView {
+/**
+ * One bar over all bytes on a terminal, one line a file elsewhere; all of it on stderr.
+ *
+ * @param describe says how a file ended; null says nothing
+ */
+export function createImportView(
+  io: Io,
+  describe: (result: FileResult) => string | null = (result) => describeFile(result),
+): ImportView {
   const bar = io.terminal === null ? null : createBar(io.terminal);
   const say = (text: string) => {
     if (bar === null) io.err(`${new Date().toISOString()} ${text}\n`);
@@ -48,6 +55,11 @@ export function createImportView(io: Io): ImportView {
   };
   const show = (stage: string) =>
     bar?.update(done.bytes + current.bytesRead, done.rows + current.rows, done.rejected + current.rejected, stage);
+
+  const describeEnd = (result: FileResult) => {
+    const line = describe(result);
+    if (line !== null) say(line);
+  };
 
   const report = (event: ImportEvent) => {
     switch (event.type) {
@@ -93,7 +105,7 @@ export function createImportView(io: Io): ImportView {
         finished.rejected += event.result.counts.rejected;
         lastSaid = Date.now();
         show('');
-        say(describeFile(event.result));
+        describeEnd(event.result);
         return;
       case 'warning':
         say(`warning      ${printable(event.message)}`);
@@ -114,8 +126,9 @@ export function createImportView(io: Io): ImportView {
   };
 }
 
-function describeFile({ name, status, counts, error }: FileResult): string {
-  const label = status.padEnd(12);
+/** @param loaded what to call a file that is fine */
+export function describeFile({ name, status, counts, error }: FileResult, loaded = 'loaded'): string {
+  const label = (status === 'loaded' ? loaded : status).padEnd(12);
   if (status === 'skipped')
     return `${label} ${printable(name)}: changed since it was loaded; its earlier version stays`;
   if (error !== null) return `${label} ${printable(error)}`;
@@ -123,7 +136,7 @@ function describeFile({ name, status, counts, error }: FileResult): string {
 }
 
 /** `read = accepted + duplicate + rejected`, with what is worth knowing of each. */
-function describeCounts(counts: Counts): string {
+export function describeCounts(counts: Counts): string {
   const conflicts = counts.conflict === 0 ? '' : ` (${withSeparators(counts.conflict)} with other content)`;
   const reasons = counts.rejected === 0 ? '' : ` (${listCounts(counts.rejectedByReason, withSeparators)})`;
   const coerced =

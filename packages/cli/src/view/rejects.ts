@@ -18,18 +18,21 @@ export function renderRejects(groups: readonly RejectGroup[], first: readonly Op
   const table = alignedTable({ columns: COLUMNS, rows: [...rows, ['total', '', '', ...sums]] }, IS_NUMBER);
   if (open === 0) return `${table}\nAll of them were repaired.\n`;
   if (first.length === 0) return table;
-  const lines = first.map(
-    ({ path, line, reason, record }) => `  ${printable(path)}:${line} ${reason}: ${printable(excerpt(record))}\n`,
-  );
+  const lines = first.map(rejectLine);
   return `${table}\nOpen, ${first.length === open ? 'all' : `the first ${first.length}`} of ${withSeparators(open)}:\n${lines.join('')}`;
 }
 
 const COLUMNS = ['file', 'run', 'reason', 'rejected', 'stored', 'open'];
 const IS_NUMBER = [false, true, false, true, true, true];
 
+/** One line of a list: where, why and what it was. */
+export const rejectLine = ({ path, line, reason, record }: OpenReject) =>
+  `  ${printable(path)}:${line} ${reason}: ${printable(excerpt(record))}\n`;
+
 const MAX_SHOWN = 160;
 
-function excerpt(record: Buffer): string {
+/** The beginning of a record, as text. */
+export function excerpt(record: Buffer): string {
   const text = record.subarray(0, 4 * MAX_SHOWN).toString();
   return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
 }

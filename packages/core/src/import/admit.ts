@@ -48,7 +48,8 @@ type AdmittedFile = { readonly path: string; readonly fileId: number };
 
 const NONE_IS_NEW = new Uint8Array(ROWS_PER_BLOCK);
 
-function setKeys(
+/** Puts the keys that hold for all files in place of the lane's ids, and the file's id into each row. */
+export function setKeys(
   admission: Admission,
   view: DataView,
   count: number,

@@ -162,7 +162,12 @@ async function loadAll(run: Run, files: readonly PlannedFile[], loader: Loader, 
 }
 
 /** Merchants are kept in memory. Where nearly each row has one of its own, the column probably holds something else. */
-function warnOfMerchants({ report }: Run, file: SourceFile, newMerchants: number, rowsRead: number): void {
+export function warnOfMerchants(
+  { report }: Pick<Run, 'report'>,
+  file: SourceFile,
+  newMerchants: number,
+  rowsRead: number,
+): void {
   if (newMerchants < MANY_MERCHANTS || newMerchants < rowsRead / 2) return;
   report({
     type: 'warning',
@@ -173,7 +178,10 @@ function warnOfMerchants({ report }: Run, file: SourceFile, newMerchants: number
 const MANY_MERCHANTS = 100_000;
 
 /** Texts that were rolled back are unknown again. */
-function forget({ dictionaries, lanes }: Run, mark: ReturnType<typeof markOf>): void {
+export function forget(
+  { dictionaries, lanes }: Pick<Run, 'dictionaries' | 'lanes'>,
+  mark: ReturnType<typeof markOf>,
+): void {
   forgetSince(dictionaries, mark);
   for (const keys of lanes.keys) forgetKeys(keys, dictionaries);
 }
@@ -194,7 +202,7 @@ export function leftAlone({ path, name, sizeBytes }: SourceFile, status: 'unchan
 }
 
 /** Errors that concern one file alone. */
-function isAboutFile(error: unknown): error is MoniepointError {
+export function isAboutFile(error: unknown): error is MoniepointError {
   return error instanceof MoniepointError && (error.kind === 'failed' || error.kind === 'incomplete');
 }
 

@@ -32,6 +32,13 @@ export async function loadDictionaries(client: pg.Client): Promise<Dictionaries>
   };
 }
 
+/** Those of an empty database. */
+export const emptyDictionaries = (): Dictionaries => ({
+  merchants: dictionaryOf([]),
+  kinds: dictionaryOf([]),
+  contexts: dictionaryOf([]),
+});
+
 function dictionaryOf(entries: [text: string, key: number][]): Dictionary {
   let highest = 0;
   for (const [, key] of entries) highest = Math.max(highest, key);

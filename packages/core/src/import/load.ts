@@ -12,7 +12,7 @@ import { CANDIDATE_COPY, EVENT_COPY } from './settle.ts';
 
 /** Candidates and rejects wait in memory until they grow beyond this: storing them interrupts the COPY into `event`. */
 const MAX_WAITING_BYTES = 2 * 1024 * 1024;
-const PROGRESS_INTERVAL_MS = 100;
+export const PROGRESS_INTERVAL_MS = 100;
 
 /** Limits of a file, beyond which nothing of it is kept. */
 export type Thresholds = { readonly maxRejects: number | undefined; readonly maxRejectRate: number | undefined };
@@ -143,7 +143,8 @@ export function createLoader(
   };
 }
 
-function addRejects(counts: Counts, part: Rejects): void {
+/** Adds what a part of a file holds besides rows. */
+export function addRejects(counts: Counts, part: Rejects): void {
   for (const [reason, count] of Object.entries(part.rejectedByReason) as [keyof Counts['rejectedByReason'], number][]) {
     counts.rejectedByReason[reason] = (counts.rejectedByReason[reason] ?? 0) + count;
     counts.rejected += count;
@@ -155,7 +156,12 @@ function addRejects(counts: Counts, part: Rejects): void {
   counts.read = counts.accepted + counts.rejected;
 }
 
-function refusePastThresholds(file: SourceFile, counts: Counts, { maxRejects, maxRejectRate }: Thresholds): void {
+/** @throws MoniepointError `incomplete` */
+export function refusePastThresholds(
+  file: SourceFile,
+  counts: Counts,
+  { maxRejects, maxRejectRate }: Thresholds,
+): void {
   const { read, rejected } = counts;
   const found = `${file.path}: ${rejected} of ${read} rows rejected (${listCounts(counts.rejectedByReason)})`;
   const advice = 'Nothing of the file was kept; correct its rows, or raise the limit.';

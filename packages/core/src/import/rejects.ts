@@ -141,6 +141,28 @@ function addRow(rows: CopyRows, line: number, name: string, values: readonly (Bu
   }
 }
 
+/** The rows as they were added. */
+export function* storedRows({ bytes, length }: CopyRows): Generator<StoredRow> {
+  for (let at = 0; at < length; ) {
+    const columns = bytes.readInt16BE(at);
+    const line = Number(bytes.readBigInt64BE(at + LINE_AT));
+    at += NAME_AT;
+    const values: Buffer[] = [];
+    for (let column = 2; column < columns; column += 1) {
+      const size = bytes.readInt32BE(at);
+      at += LENGTH_BYTES;
+      if (size === NULL_LENGTH) continue;
+      values.push(bytes.subarray(at, at + size));
+      at += size;
+    }
+    const [name, value] = values as [Buffer, Buffer];
+    yield { line, name: name.toString('latin1'), value };
+  }
+}
+
+/** A reason and the record, or a column and what stood there. The value's bytes belong to the rows. */
+export type StoredRow = { readonly line: number; readonly name: string; readonly value: Buffer };
+
 /** Writes the file's id into each of the rows. */
 export function setFileId({ bytes, length }: CopyRows, fileId: number): void {
   for (let at = 0; at < length; ) {

@@ -298,7 +298,8 @@ function explain(error: unknown, client: pg.Client, database: Database, signal: 
       );
 }
 
-function outcomeOf(results: readonly FileResult[]): ImportResult['outcome'] {
+/** How a run of these files ended. */
+export function outcomeOf(results: readonly FileResult[]): ImportResult['outcome'] {
   if (results.some(({ status }) => status === 'failed')) return 'failed';
   return results.some(({ status }) => status === 'incomplete') ? 'incomplete' : 'done';
 }
