@@ -1,16 +1,18 @@
 /** The two programs as processes: what only a real process shows. */
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify, stripVTControlCharacters } from 'node:util';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { createDatabase, query } from './database.ts';
 import { createFolder, eventId, manyRows, row, writeActivities } from './files.ts';
 import { startNetwork } from './network.ts';
 import { bin, environment, heldImports, holdImports, run, start } from './process.ts';
+import { lastOfCursor } from './terminal.ts';
 
 /** A port on which nothing listens. */
 async function freePort(): Promise<number> {
@@ -145,6 +147,47 @@ describe('moniepoint and moniepoint-api', () => {
     importing.child.kill('SIGINT');
     expect(await importing.exit).toBe(130);
     expect(existsSync(join(home, 'run', '.s.PGSQL.5432'))).toBe(false);
+  });
+
+  it.each([1, 2])('Ctrl-C %i times on a terminal: the bar is gone, and the cursor is back', async (times) => {
+    const folder = createFolder();
+    const database = await createDatabase();
+    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 1000));
+    const network = await startNetwork(database.url);
+    const release = await holdImports(database);
+    // `script` gives the program a terminal, which turns the byte into the signal.
+    const terminal = spawn(
+      'script',
+      ['-qec', `"${bin('moniepoint')}" import "${folder}"`, join(folder, 'typescript')],
+      {
+        env: environment({ DATABASE_URL: network.url, TERM: 'xterm', LANG: 'C.UTF-8' }),
+      },
+    );
+    onTestFinished(() => {
+      terminal.kill('SIGKILL');
+    });
+    let shown = '';
+    terminal.stdout.on('data', (data) => {
+      shown += data;
+    });
+    const exit = once(terminal, 'exit');
+    await expect.poll(() => heldImports(database)).toBe(1);
+    await expect.poll(() => shown).toContain('publishing answers');
+    expect(lastOfCursor(shown)).toBe('l');
+    if (times === 2) {
+      network.hang(); // so that the first one waits for an answer that never comes
+      terminal.stdin.write('\x03');
+      await sleep(1_100); // sooner it would be the same one
+    }
+    terminal.stdin.write('\x03');
+    expect(await exit).toEqual([130, null]);
+    expect(lastOfCursor(shown)).toBe('h');
+    // Nothing is drawn any more behind the place where the bar was taken away.
+    const rest = shown.slice(shown.lastIndexOf('\x1b[?25h'));
+    expect(stripVTControlCharacters(rest).trim()).toBe(
+      times === 1 ? 'error: Interrupted. What was not committed was rolled back; what was committed before stays.' : '',
+    );
+    await release();
   });
 
   it('an API whose database hangs leaves within 10 s of SIGTERM', async () => {

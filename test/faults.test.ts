@@ -220,6 +220,7 @@ describe('a network', () => {
     const result = JSON.parse(stdout);
     expect(result.files.map(({ status }: { status: string }) => status)).toEqual(['loaded', 'loaded']);
     expect(result).toMatchObject({ read: 1000, accepted: 1000, data_version: 2 });
+    expect(result.previous_data_version).toBe(null); // before the run, not before its second session
   });
 
   it('that stays broken ends the import after --retry-for with exit 4, and nothing is half loaded', async () => {

@@ -16,6 +16,7 @@ export async function startNetwork(
   );
   const host = searchParams.get('host');
   let cutsLeft = cuts;
+  let isHanging = false;
   const open = new Set<Socket>();
   const network = createServer((socket) => {
     const server = host?.startsWith('/')
@@ -24,6 +25,7 @@ export async function startNetwork(
     let sent = 0;
     for (const one of [socket, server]) {
       open.add(one);
+      if (isHanging) one.pause();
       one.on('error', () => {});
       one.on('close', () => {
         open.delete(one);
@@ -46,6 +48,7 @@ export async function startNetwork(
         socket.resetAndDestroy();
       }
     });
+    if (isHanging) return;
     socket.pipe(server);
     server.pipe(socket);
   });
@@ -55,5 +58,16 @@ export async function startNetwork(
     for (const socket of open) socket.destroy();
   });
   const { port: listening } = network.address() as { port: number };
-  return { url: `postgresql://${username}:${password}@127.0.0.1:${listening}${pathname}`, cutsLeft: () => cutsLeft };
+  return {
+    url: `postgresql://${username}:${password}@127.0.0.1:${listening}${pathname}`,
+    cutsLeft: () => cutsLeft,
+    /** From now on nothing comes through, and nobody is told. */
+    hang: () => {
+      isHanging = true;
+      for (const socket of open) {
+        socket.unpipe();
+        socket.pause();
+      }
+    },
+  };
 }

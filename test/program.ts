@@ -1,4 +1,4 @@
-import { type Io, isUtf8Locale, runProgram } from '@moniepoint/api/bin';
+import { type Io, runProgram } from '@moniepoint/api/bin';
 
 export type Ran = { readonly code: number; readonly out: string; readonly err: string };
 
@@ -28,7 +28,6 @@ export async function runIn(
     isOutTerminal: false,
     outColumns: 80,
     outHasColors: false,
-    isUtf8: isUtf8Locale(environment),
     ...screen,
     environment,
     directory,

@@ -10,7 +10,7 @@ import {
   type Settings,
   valuesOf,
 } from '@moniepoint/core/config';
-import { describeError, EXIT_CODES, MoniepointError } from '@moniepoint/core/errors';
+import { describeError, EXIT_CODES, kindOf } from '@moniepoint/core/errors';
 import { VERSION } from '@moniepoint/core/version';
 import { Command, CommanderError, Option } from 'commander';
 
@@ -26,8 +26,6 @@ export type Io = {
   /** How wide a line on stdout may be; 80 where it is no terminal. */
   readonly outColumns: number;
   readonly outHasColors: boolean;
-  /** Whether the locale has signs beyond ASCII. */
-  readonly isUtf8: boolean;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly directory: string;
   /** Aborted by the first SIGHUP, SIGINT or SIGTERM. */
@@ -130,7 +128,7 @@ export async function runProgram(program: Command, argv: readonly string[], io: 
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES.usage;
     io.err(`error: ${printable(describeError(error))}\n`);
-    return error instanceof MoniepointError ? EXIT_CODES[error.kind] : EXIT_CODES.failed;
+    return EXIT_CODES[kindOf(error)];
   }
 }
 
@@ -145,15 +143,18 @@ export function printable(text: string): string {
 /** Control characters, line and paragraph separators, and what changes the direction of the text behind it. */
 const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
-/** Whether colours are wanted there: by what stands there, NO_COLOR and FORCE_COLOR, which counts in a pipe too. */
-function hasColors(stream: NodeJS.WriteStream): boolean {
-  const forced = process.env.FORCE_COLOR;
-  return stream.isTTY ? stream.hasColors() : forced !== undefined && forced !== '0' && forced !== 'false';
-}
-
-/** By the variables of the locale, in their order. */
-export function isUtf8Locale({ LC_ALL, LC_CTYPE, LANG }: Readonly<Record<string, string | undefined>>): boolean {
-  return /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '');
+/**
+ * Whether to write colours to a stream. FORCE_COLOR comes before NO_COLOR, as in Node; empty ones count as unset.
+ *
+ * @param terminal null where the stream is none
+ */
+export function hasColours(
+  terminal: Pick<NodeJS.WriteStream, 'hasColors'> | null,
+  environment: Readonly<Record<string, string | undefined>>,
+): boolean {
+  const { FORCE_COLOR: forced, NO_COLOR: refused } = environment;
+  if (forced) return forced !== '0' && forced !== 'false';
+  return !refused && terminal !== null && terminal.hasColors(environment);
 }
 
 /** Resolves with the first signal. */
@@ -209,8 +210,7 @@ export async function runBinary(build: (io: Io) => Command): Promise<void> {
     terminal: process.stderr.isTTY ? process.stderr : null,
     isOutTerminal: process.stdout.isTTY === true,
     outColumns: process.stdout.columns || 80,
-    outHasColors: hasColors(process.stdout),
-    isUtf8: isUtf8Locale(process.env),
+    outHasColors: hasColours(process.stdout.isTTY ? process.stdout : null, process.env),
     environment: process.env,
     directory: process.cwd(),
     signal: stop.signal,

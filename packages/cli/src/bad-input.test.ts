@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { OPTIONS, type OptionName, optionRows } from '@moniepoint/core/config';
+import { longFlag, OPTIONS, type OptionName, optionRows } from '@moniepoint/core/config';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { createDatabase } from '../../../test/database.ts';
 import { createFolder, eventId, HEADER, row, writeActivities } from '../../../test/files.ts';
@@ -25,7 +25,8 @@ describe('options of a wrong type', () => {
     async ({ words, argument, options }) => {
       const argv = [...words, ...(argument === undefined ? [] : [argument.choices?.[0] ?? 'x'])];
       for (const name of options) {
-        const [flag = '', placeholder] = OPTIONS[name].flag.split(' ');
+        const flag = longFlag(OPTIONS[name].flag);
+        const placeholder = /<.*>/.exec(OPTIONS[name].flag)?.[0];
         if (placeholder === undefined) {
           expect((await runIn(buildProgram, [...argv, `${flag}=${NONSENSE}`], {}, '/')).code).toBe(2);
         } else {

@@ -1,4 +1,4 @@
-import { OPTIONS, type Option, type OptionName } from '@moniepoint/core/config';
+import { longFlag, OPTIONS, type Option, type OptionName } from '@moniepoint/core/config';
 import { COMMANDS, type CommandGroup, type CommandRow } from './commands.ts';
 
 /** What may stand in the place of a word. */
@@ -45,7 +45,7 @@ const HELP = ['--help', 'display help for command'] as const;
 const VERSION = ['--version', 'output the version number'] as const;
 
 function completeIn({ options, argument }: CommandRow, before: readonly string[], current: string): Completion {
-  const flagOf = (name: OptionName) => OPTIONS[name].flag.split(' ')[0] as string;
+  const flagOf = (name: OptionName) => longFlag(OPTIONS[name].flag);
   const awaiting = options.find((name) => flagOf(name) === before.at(-1) && OPTIONS[name].flag.includes('<'));
   if (awaiting !== undefined) return completeValue(OPTIONS[awaiting]);
   if (current.startsWith('-')) {

@@ -41,6 +41,11 @@ describe('import', () => {
         'Rows:  4 rows = 2 accepted + 1 duplicate + 1 rejected (1 event_id); 1 coerced (1 amount)',
         'Time:',
         'Data:  version 1, as of TIME',
+        'Changed: top merchant MRC-000001 NGN 100.00',
+        '         monthly active merchants 2024-01 1',
+        '         product adoption POS 1',
+        '         KYC funnel 0 / 0 / 0',
+        '         failure rates POS 0.0%',
         '',
       ].join('\n'),
     );
@@ -57,6 +62,7 @@ describe('import', () => {
     expect(JSON.parse(out)).toEqual({
       outcome: 'done',
       dry_run: false,
+      previous_data_version: null,
       data_version: 1,
       data_as_of: expect.stringMatching(/Z$/),
       elapsed_ms: expect.any(Number),
@@ -64,7 +70,85 @@ describe('import', () => {
       files: [{ path, status: 'loaded', error: null, ...counts }],
       ignored: [join(folder, 'notes\n.txt')],
       pruned: [],
+      changes: {
+        'top-merchant': { old: null, new: { merchant_id: 'MRC-000001', total_volume: 100 } },
+        'monthly-active-merchants': { old: null, new: { '2024-01': 1 } },
+        'product-adoption': { old: null, new: { POS: 1 } },
+        'kyc-funnel': { old: null, new: { documents_submitted: 0, verifications_completed: 0, tier_upgrades: 0 } },
+        'failure-rates': { old: null, new: [{ product: 'POS', failure_rate: 0 }] },
+      },
     });
+  });
+
+  it('says what its data changed, against what was published before the run', async () => {
+    const { folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', [row()]);
+    await run('import', folder);
+    for (const day of [2, 3])
+      writeActivities(folder, `activities_2024010${day}.csv`, [row({ event_id: eventId(day) })]);
+    const { err } = await run('import', folder);
+    expect(err).toContain('unchanged    activities_20240101.csv\n');
+    expect(err).toMatch(
+      /\nData: {2}version 1 -> 3, as of \S+\nChanged: top merchant MRC-000001 NGN 300\.00 \(was MRC-000001 NGN 100\.00\)\n$/,
+    );
+    expect((await run('import', folder)).err).toMatch(/\nData: {2}version 3, unchanged, as of \S+\n$/);
+  });
+
+  it('--quiet is silent while all is well, and tells every problem', async () => {
+    const { folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240101.csv', [row(), row({ event_id: 'x' })]);
+    expect(await run('import', folder, '-q')).toEqual({ code: 0, out: '', err: '' });
+    writeFileSync(join(folder, 'activities_20240102.csv'), 'x\n');
+    const { code, err } = await run('import', folder, '--quiet');
+    expect(code).toBe(1);
+    expect(err).toMatch(/^\S+Z failed {7}.*activities_20240102\.csv:1: column event_id is missing: found "x"\..*\n$/);
+  });
+
+  it.each(['json', 'bar'])(
+    '--quiet and --progress %s exclude each other, but a flag stands above the environment',
+    async (mode) => {
+      const { database, folder, run } = await createSite();
+      writeActivities(folder, 'activities_20240101.csv', [row()]);
+      expect(await run('import', folder, '--quiet', '--progress', mode)).toEqual({
+        code: 2,
+        out: '',
+        err: `error: --quiet and --progress ${mode}: found both, expected one of them. Leave one out.\n`,
+      });
+      const environment = { DATABASE_URL: database.url, IMPORT_PROGRESS: mode };
+      expect(await runIn(buildProgram, ['import', folder, '--quiet'], environment, folder)).toMatchObject({
+        code: 0,
+        err: '',
+      });
+    },
+  );
+
+  it('--progress json tells everything in JSON, an error too', async () => {
+    const { folder, run } = await createSite();
+    const path = writeActivities(folder, 'activities_20240101.csv', [row()]);
+    const told = (err: string) =>
+      err
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+    const { code, out, err } = await run('import', folder, '--progress', 'json');
+    expect([code, out]).toEqual([0, '']);
+    expect(told(err).map(({ event, stage }) => stage ?? event)).toEqual([
+      'plan',
+      'file_started',
+      'storing',
+      'settling',
+      'counting',
+      'publishing',
+      'committing',
+      'file_finished',
+      'summary',
+    ]);
+    expect(told(err).at(-2)).toMatchObject({ path, status: 'loaded', read: 1, rejected_by_reason: {} });
+    const failed = await run('import', join(folder, 'nowhere'), '--progress', 'json');
+    expect(failed.code).toBe(1);
+    expect(told(failed.err)).toEqual([
+      expect.objectContaining({ event: 'error', kind: 'failed', message: expect.stringContaining('no such file') }),
+    ]);
   });
 
   it('says which files it superseded, skipped and pruned', async () => {
@@ -190,7 +274,7 @@ describe('exit codes (CONTRACT.md section 5)', () => {
     const { code, err } = await run('import', folder, '--lock-wait', '300ms');
     expect(code).toBe(5);
     expect(withoutTimes(err)).toMatch(
-      /waiting for another import: moniepoint import, server process \d+.*, since TIME\nerror: Another import is running: moniepoint import/,
+      /waiting {6}for another import: moniepoint import, server process \d+.*, since TIME\nerror: Another import is running: moniepoint import/,
     );
     await holder.end();
   });

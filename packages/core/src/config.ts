@@ -307,6 +307,14 @@ export const OPTIONS = {
   dirty: option({ flag: '--dirty <ratio>', help: 'share of rows with a fault', rule: share, default: 0.02 }),
   duplicates: option({ flag: '--duplicates <ratio>', help: 'share of repeated rows', rule: share, default: 0.01 }),
   seed: option({ flag: '--seed <n>', help: 'the same seed gives the same bytes', rule: wholeNumber, default: 1 }),
+  progress: option({
+    flag: '--progress <mode>',
+    env: 'IMPORT_PROGRESS',
+    help: 'how an import tells how far it is: auto (a bar on a terminal, else plain), bar, plain, json or none',
+    rule: oneOf(['auto', 'bar', 'plain', 'json', 'none'], 'auto, bar, plain, json or none'),
+    default: 'auto',
+  }),
+  quiet: option({ flag: '-q, --quiet', help: 'tell problems alone', rule: onOff, default: false }),
   lockWait: option({
     flag: '--lock-wait <duration>',
     env: 'IMPORT_LOCK_WAIT',
@@ -360,7 +368,7 @@ export function resolveSettings(
 ): Settings {
   const settings: Partial<Record<OptionName, Setting>> = {};
   for (const [name, { flag, env, rule, secret, ...row }] of optionRows()) {
-    const candidates: [origin: string, found: unknown][] = [[flag.split(' ')[0] as string, flags[name]]];
+    const candidates: [origin: string, found: unknown][] = [[longFlag(flag), flags[name]]];
     if (env !== undefined)
       candidates.push([env, environment[env] || undefined], [`${env} in .env`, dotenv[env] || undefined]);
     const [origin, found] = candidates.find(([, one]) => one !== undefined) ?? ['default', undefined];
@@ -384,6 +392,9 @@ export function resolveSettings(
 /** The effective values of settings. */
 export const valuesOf = (settings: Settings): Config =>
   Object.fromEntries(Object.entries(settings).map(([name, { value }]) => [name, value])) as Config;
+
+/** `--quiet` of `-q, --quiet`. */
+export const longFlag = (flag: string): string => (/--[\w-]+/.exec(flag) as RegExpExecArray)[0];
 
 /** The table as a list, for whoever treats all options alike. */
 export const optionRows = () => Object.entries(OPTIONS) as unknown as [OptionName, Option<unknown>][];

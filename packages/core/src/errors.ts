@@ -34,10 +34,10 @@ export class MoniepointError extends Error {
   }
 }
 
-/**
- * Drizzle wraps what the driver throws in an error whose text is the statement; this is the driver's own. Its class is not
- * asked for, because every program has errors and most have no need of Drizzle.
- */
+/** What went wrong, in the terms that have exit codes; an error that is not ours is `failed`. */
+export const kindOf = (error: unknown): ErrorKind => (error instanceof MoniepointError ? error.kind : 'failed');
+
+/** Drizzle wraps what the driver throws in an error whose text is the statement; this is the driver's own. */
 function driverError(error: unknown): unknown {
   const isWrapped = error instanceof Error && 'query' in error && 'params' in error && error.cause instanceof Error;
   return isWrapped ? error.cause : error;

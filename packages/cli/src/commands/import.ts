@@ -1,17 +1,26 @@
 import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { withDatabase } from '@moniepoint/core/db/database';
-import { describeError, EXIT_CODES } from '@moniepoint/core/errors';
+import { describeError, EXIT_CODES, kindOf, MoniepointError } from '@moniepoint/core/errors';
 import type { ImportResult } from '@moniepoint/core/import/progress';
 import { runImport } from '@moniepoint/core/import/run';
 import { describeResult, ping } from '../ping.ts';
-import { createImportView, importResultJson } from '../view/import.ts';
+import { createImportView } from '../view/import.ts';
+import { importResultJson } from '../view/import-json.ts';
 
 export async function run(io: Io, config: ProgramConfig, paths: string[]): Promise<void> {
+  const { progress: mode, quiet, settings } = config;
+  // A flag stands above the environment: there --quiet is all that counts.
+  if (quiet && settings.progress.origin === '--progress' && (mode === 'json' || mode === 'bar')) {
+    throw new MoniepointError(
+      'usage',
+      `--quiet and --progress ${mode}: found both, expected one of them. Leave one out.`,
+    );
+  }
   const tell = async (isSuccess: boolean, text: string) => {
     // A dry run is not what somebody waits to be told of.
     if (config.pingUrl !== undefined && !config.dryRun) await ping(config.pingUrl, isSuccess, text, io);
   };
-  const view = createImportView(io);
+  const view = createImportView(io, mode, quiet);
   let result: ImportResult;
   try {
     result = await withDatabase(config.databaseUrl, config.homeFolder, 'import', (database) =>
@@ -38,9 +47,11 @@ export async function run(io: Io, config: ProgramConfig, paths: string[]): Promi
     if (config.json) io.out(`${importResultJson(result)}\n`);
     if (result.outcome !== 'done') io.exit(EXIT_CODES[result.outcome]);
   } catch (error) {
-    view.close();
+    const isTold = view.fail(error);
     await tell(false, describeError(error));
-    throw error;
+    if (!isTold) throw error;
+    io.exit(EXIT_CODES[kindOf(error)]);
+    return;
   } finally {
     view.close();
   }

@@ -6,7 +6,7 @@ import { readSnapshot } from '@moniepoint/core/snapshot';
 import { findLeaders, readVolumes } from '@moniepoint/core/volumes';
 import { askApi } from '../ask-api.ts';
 import { type Answer, renderAll, renderOne } from '../view/report.ts';
-import { outWidth } from '../view/text.ts';
+import { isUtf8, outWidth } from '../view/text.ts';
 import { inSession, type Session } from './session.ts';
 
 export async function run(io: Io, config: ProgramConfig, name: string): Promise<void> {
@@ -15,7 +15,7 @@ export async function run(io: Io, config: ProgramConfig, name: string): Promise<
     config.url === undefined ? await askDatabase(config, name) : await askApi(io, config, config.url, name);
   // Lines of a table in a pipe are for programs as much as for people: they stay whole.
   const columns = config.format === 'table' ? outWidth(io) : io.outColumns;
-  const screen = { columns, isUtf8: io.isUtf8, hasColors: io.outHasColors };
+  const screen = { columns, isUtf8: isUtf8(io.environment), hasColors: io.outHasColors };
   const [only] = answers;
   const text =
     name !== 'all' && only !== undefined

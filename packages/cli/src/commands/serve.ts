@@ -12,11 +12,13 @@ import { readSnapshot } from '@moniepoint/core/snapshot';
 import { describeResult } from '../ping.ts';
 import { type Attempt, createReloads, type Server, type Trigger } from '../reload.ts';
 import { createSchedule } from '../schedule.ts';
-import { createImportView } from '../view/import.ts';
+import { createImportView, type ImportView } from '../view/import.ts';
 import { renderServing } from '../view/serving.ts';
 
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
-  const log = createLog(io, config.logLevel);
+  /** A line of the log would tear a bar. */
+  let print = io.err;
+  const log = createLog({ ...io, err: (text) => print(text) }, config.logLevel);
   const { reloadCron, reloadTimezone } = config;
   const cron = reloadCron === undefined ? null : createSchedule(reloadCron, reloadTimezone);
   let importState: ImportState = { state: 'idle' };
@@ -25,7 +27,12 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
   };
   await withDatabase(config.databaseUrl, config.homeFolder, 'serve', async (database) => {
     const server = { config, io, log, database, onState };
-    const reloads = createReloads(server, cron, (trigger, paths) => importPaths(server, trigger, paths));
+    const reloads = createReloads(server, cron, (trigger, paths) => {
+      // Behind the start the log goes on for good, and a bar would come and go in it.
+      const view = createImportView(trigger === 'start' ? io : { ...io, terminal: null }, config.progress, false);
+      print = view.print;
+      return importPaths(server, view, trigger, paths);
+    });
     const api = await startApi(database, config, () => importState, log, reloads.plan);
     log.info({ url: api.url }, 'listening');
     let interruption: unknown = null;
@@ -84,16 +91,16 @@ async function describeServing(url: string, database: Database, isWatching: bool
 /** An import that fails leaves the API with what was published before. Never throws. */
 async function importPaths(
   { config, io, log, database, onState }: Server,
+  view: ImportView,
   trigger: Trigger,
   paths: readonly string[],
 ): Promise<Attempt> {
   const isStart = trigger === 'start';
-  // Behind the start the log goes on, which a bar would be torn by, and what has not changed is no news.
-  const view = createImportView(isStart ? io : { ...io, terminal: null });
   const progress = { state: 'running' as const, files: 0, files_done: 0, rows_read: 0 };
   let rowsDone = 0;
   onState(progress);
   const report = (event: ImportEvent) => {
+    // Behind the start, what has not changed is no news.
     if (isStart || event.type !== 'file_finished' || event.result.status !== 'unchanged') view.report(event);
     if (event.type === 'plan') progress.files = event.files;
     if (event.type === 'file_progress') progress.rows_read = rowsDone + event.rowsRead;
@@ -117,10 +124,7 @@ async function importPaths(
   } catch (thrown) {
     const error =
       thrown instanceof MoniepointError ? thrown : new MoniepointError('failed', describeError(thrown), thrown);
-    if (error.kind !== 'interrupted') {
-      view.close();
-      io.err(`error: ${printable(error.message)}\n`);
-    }
+    if (error.kind !== 'interrupted' && !view.fail(error)) io.err(`error: ${printable(error.message)}\n`);
     onState({
       state: 'failed',
       detail: error.kind === 'locked' ? 'another import holds the lock' : 'see the log of this process',

@@ -2,12 +2,12 @@ import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { EXIT_CODES } from '@moniepoint/core/errors';
 import { runValidation } from '@moniepoint/core/import/validate';
 import { createImportView } from '../view/import.ts';
-import { createReview, describeChecked, describeSum } from '../view/validate.ts';
+import { CHECKED, createReview, describeSum } from '../view/validate.ts';
 
 export async function run(io: Io, config: ProgramConfig, paths: string[]): Promise<void> {
   const { reviewFormat: format, limit } = config;
   // A table holds the files' lines, and annotations end with the sum: on a terminal nothing is told twice.
-  const view = createImportView(io, format === 'table' ? () => null : describeChecked);
+  const view = createImportView(io, 'auto', false, format === 'table' ? null : CHECKED);
   const review = createReview(io, format, limit);
   try {
     const result = await runValidation(paths, config, view.report, review.take, io.signal);

@@ -1,248 +1,188 @@
-import { type Io, printable } from '@moniepoint/api/bin';
-import {
-  type Counts,
-  type FileResult,
-  type ImportEvent,
-  type ImportResult,
-  listCounts,
-  type Report,
-} from '@moniepoint/core/import/progress';
+import { styleText } from 'node:util';
+import { hasColours, type Io, printable } from '@moniepoint/api/bin';
+import type { Config } from '@moniepoint/core/config';
+import type { FileResult, ImportEvent, ImportResult, Report } from '@moniepoint/core/import/progress';
 import { withSeparators } from '@moniepoint/core/metrics';
-import { MultiBar, type SingleBar } from 'cli-progress';
-import { formatBytes, formatSeconds } from './text.ts';
+import { type Bar, createBar } from './bar.ts';
+import { createJsonView } from './import-json.ts';
+import { createProgress, type Moment } from './import-progress.ts';
+import { describeCounts, importSummary } from './import-summary.ts';
+import { type Colour, formatBytes, formatSeconds, isUtf8 } from './text.ts';
 
-/** Shows an import while it works. */
+/** Shows an import while it works, on stderr. */
 export type ImportView = {
   readonly report: Report;
+  /** Prints whole lines of others, which would garble a bar. */
+  readonly print: (text: string) => void;
   /** Prints the summary. */
   readonly finish: (result: ImportResult) => void;
+  /** Takes the bar away, and tells an error where that has a form of its own here; false where the caller is to tell it. */
+  readonly fail: (error: unknown) => boolean;
   /** Takes the bar away; call it on every way out. */
   readonly close: () => void;
 };
 
-/** A file that takes long says so at this rate where there is no bar. */
-const PLAIN_INTERVAL_MS = 5_000;
-
-const NO_FILE = { name: '', sizeBytes: 0, bytesRead: 0, rows: 0, rejected: 0 };
-
 /**
- * One bar over all bytes on a terminal, one line a file elsewhere; all of it on stderr.
- *
- * @param describe says how a file ended; null says nothing
+ * @param mode `auto` draws a bar on a terminal and prints plain lines elsewhere, and so does `bar`; `json` prints events
+ *   for machines; `none` leaves out what goes well, but not the summary
+ * @param isQuiet only problems are told, and no summary
+ * @param names what to call a file that ended so, where its status does not say it; null tells of no file
  */
 export function createImportView(
   io: Io,
-  describe: (result: FileResult) => string | null = (result) => describeFile(result),
+  mode: Config['progress'],
+  isQuiet: boolean,
+  names: FileNames | null = {},
 ): ImportView {
-  const bar = io.terminal === null ? null : createBar(io.terminal);
-  const say = (text: string) => {
-    if (bar === null) io.err(`${new Date().toISOString()} ${text}\n`);
-    else bar.log(text);
-  };
-  /** Files that were read, or needed no reading. */
-  const done = { bytes: 0, rows: 0, rejected: 0 };
-  /** Those of them that nothing can undo any more. */
-  const finished = { bytes: 0, rows: 0, rejected: 0 };
-  /** The one that is being read. */
-  let current = NO_FILE;
-  const started = new Set<string>();
-  let lastSaid = Date.now();
-  const leaveCurrent = () => {
-    done.bytes += current.sizeBytes;
-    done.rows += current.rows;
-    done.rejected += current.rejected;
-    current = NO_FILE;
-  };
-  const show = (stage: string) =>
-    bar?.update(done.bytes + current.bytesRead, done.rows + current.rows, done.rejected + current.rejected, stage);
+  if (mode === 'json' && !isQuiet) return createJsonView(io);
+  const isBarWanted = !isQuiet && (mode === 'auto' || mode === 'bar');
+  const terminal = isBarWanted && io.environment.TERM !== 'dumb' ? io.terminal : null;
+  return createTextView(io, terminal, isQuiet || mode === 'none', isQuiet, names);
+}
 
-  const describeEnd = (result: FileResult) => {
-    const line = describe(result);
-    if (line !== null) say(line);
+/** What files are called by how they ended. */
+type FileNames = Readonly<Partial<Record<FileResult['status'], string>>>;
+
+/** Without a bar, what takes long says so at this rate. */
+const PLAIN_INTERVAL_MS = 5_000;
+/** How often it is looked whether that is due. */
+const TICK_MS = 1_000;
+/** A stage that takes longer than this is worth a line. */
+const LONG_STAGE_MS = 1_000;
+
+/** What begins a line, and its colour. */
+const COLOURS: Readonly<Record<string, Colour>> = {
+  loaded: 'green',
+  superseded: 'green',
+  checked: 'green',
+  unchanged: 'dim',
+  ignored: 'dim',
+  skipped: 'yellow',
+  incomplete: 'yellow',
+  warning: 'yellow',
+  retrying: 'yellow',
+  failed: 'red',
+};
+const PROBLEMS = new Set(['failed', 'incomplete', 'skipped', 'warning', 'retrying']);
+
+function createTextView(
+  io: Io,
+  terminal: NodeJS.WriteStream | null,
+  isOnlyProblems: boolean,
+  isQuiet: boolean,
+  names: FileNames | null,
+): ImportView {
+  const isColoured = hasColours(io.terminal, io.environment);
+  const progress = createProgress();
+  let bar: Bar | null = null;
+  let ticker: NodeJS.Timeout | null = null;
+  let lastSaid = performance.now();
+  /** Unchanged files that were not told yet: a folder may hold hundreds. */
+  let unchanged: string[] = [];
+
+  const print = (text: string) => (bar === null ? io.err(text) : bar.log(text));
+  const say = (label: string, text: string) => {
+    if (isOnlyProblems && !PROBLEMS.has(label)) return;
+    lastSaid = performance.now();
+    const colour = isColoured ? COLOURS[label] : undefined;
+    // Not left to styleText, which would look at stdout in some versions of Node.
+    const word = colour === undefined ? label : styleText(colour, label, { validateStream: false });
+    const time = terminal === null ? `${new Date().toISOString()} ` : '';
+    print(`${time}${word}${' '.repeat(Math.max(12 - label.length, 0))} ${text}\n`);
+  };
+  const sayUnchanged = () => {
+    if (unchanged.length === 0) return;
+    const [first] = unchanged as [string];
+    say('unchanged', unchanged.length === 1 ? printable(first) : `${withSeparators(unchanged.length)} files`);
+    unchanged = [];
+  };
+  const sayMoment = () => {
+    const moment = progress.at(performance.now());
+    if (moment.file !== null) say('reading', describeReading(moment.file));
+    else if (moment.stage !== null) say(moment.stage.stage, describeStage(moment.stage));
   };
 
   const report = (event: ImportEvent) => {
+    const now = performance.now();
+    progress.take(event, now);
     switch (event.type) {
       case 'plan':
         for (const path of event.ignored)
-          say(`ignored      ${printable(path)}: is not named activities_YYYYMMDD.csv or .csv.gz`);
-        bar?.start(event.sizeBytes);
+          say('ignored', `${printable(path)}: is not named activities_YYYYMMDD.csv or .csv.gz`);
+        if (terminal !== null) {
+          bar = createBar(terminal, io.environment, () => progress.at(performance.now()));
+        } else if (!isOnlyProblems) {
+          ticker = setInterval(() => {
+            if (performance.now() - lastSaid >= PLAIN_INTERVAL_MS) sayMoment();
+          }, TICK_MS).unref();
+        }
         return;
       case 'waiting':
-        say(`waiting for another import: ${event.holder}`);
+        say('waiting', `for another import: ${event.holder}`);
         return;
       case 'retrying':
-        current = NO_FILE;
-        Object.assign(done, finished);
-        show('');
-        say(`retrying     in ${formatSeconds(event.waitMs)}: ${printable(event.why)}`);
+        say('retrying', `in ${formatSeconds(event.waitMs)}: ${printable(event.why)}`);
         return;
       case 'file_started':
-        leaveCurrent();
-        started.add(event.path);
-        current = { ...NO_FILE, name: printable(event.name), sizeBytes: event.sizeBytes };
-        show(current.name);
+        sayUnchanged();
         return;
       case 'file_progress':
-        current = { ...current, bytesRead: event.bytesRead, rows: event.rowsRead, rejected: event.rejected };
-        show(current.name);
-        if (bar === null && Date.now() - lastSaid > PLAIN_INTERVAL_MS) {
-          lastSaid = Date.now();
-          say(`reading      ${current.name}: ${formatBytes(event.bytesRead)}, ${withSeparators(event.rowsRead)} rows`);
-        }
         return;
-      case 'settling':
-        leaveCurrent();
-        show(event.files === 1 ? 'storing' : `storing and indexing ${withSeparators(event.files)} files`);
-        if (bar === null && event.files > 1) {
-          say(`storing      ${withSeparators(event.rowsRead)} rows of ${withSeparators(event.files)} files`);
-        }
+      case 'stage':
+        sayUnchanged();
+        if (terminal === null && (progress.at(now).stage?.expectedMs ?? 0) >= LONG_STAGE_MS) sayMoment();
         return;
       case 'file_finished':
-        if (!started.has(event.result.path)) done.bytes += event.result.sizeBytes;
-        finished.bytes += event.result.sizeBytes;
-        finished.rows += event.result.counts.read;
-        finished.rejected += event.result.counts.rejected;
-        lastSaid = Date.now();
-        show('');
-        describeEnd(event.result);
+        if (isUneventful(event.result)) unchanged.push(event.result.name);
+        else if (names !== null) say(names[event.result.status] ?? event.result.status, describeFile(event.result));
         return;
       case 'warning':
-        say(`warning      ${printable(event.message)}`);
+        say('warning', printable(event.message));
         return;
       default:
         event satisfies never;
     }
   };
 
+  const close = () => {
+    sayUnchanged();
+    bar?.stop();
+    bar = null;
+    if (ticker !== null) clearInterval(ticker);
+    ticker = null;
+  };
   return {
     report,
+    print,
     finish: (result) => {
-      for (const path of result.pruned) say(`pruned       ${printable(path)}: is gone, and its events were taken out`);
-      bar?.stop();
-      io.err(summary(result));
+      sayUnchanged();
+      for (const path of result.pruned) say('pruned', `${printable(path)}: is gone, and its events were taken out`);
+      close();
+      if (!isQuiet) io.err(importSummary(result, isUtf8(io.environment)));
     },
-    close: () => bar?.stop(),
+    fail: () => {
+      close();
+      return false;
+    },
+    close,
   };
 }
 
-/** @param loaded what to call a file that is fine */
-export function describeFile({ name, status, counts, error }: FileResult, loaded = 'loaded'): string {
-  const label = (status === 'loaded' ? loaded : status).padEnd(12);
-  if (status === 'skipped')
-    return `${label} ${printable(name)}: changed since it was loaded; its earlier version stays`;
-  if (error !== null) return `${label} ${printable(error)}`;
-  return counts.read === 0 ? `${label} ${printable(name)}` : `${label} ${printable(name)}: ${describeCounts(counts)}`;
+/** Left alone without a look into it. */
+const isUneventful = ({ status, counts }: FileResult) => status === 'unchanged' && counts.read === 0;
+
+/** What to say of a file behind its status. */
+export function describeFile({ name, status, counts, error }: FileResult): string {
+  if (status === 'skipped') return `${printable(name)}: changed since it was loaded; its earlier version stays`;
+  if (error !== null) return printable(error);
+  return counts.read === 0 ? printable(name) : `${printable(name)}: ${describeCounts(counts)}`;
 }
 
-/** `read = accepted + duplicate + rejected`, with what is worth knowing of each. */
-export function describeCounts(counts: Counts): string {
-  const conflicts = counts.conflict === 0 ? '' : ` (${withSeparators(counts.conflict)} with other content)`;
-  const reasons = counts.rejected === 0 ? '' : ` (${listCounts(counts.rejectedByReason, withSeparators)})`;
-  const coerced =
-    counts.coerced === 0
-      ? ''
-      : `; ${withSeparators(counts.coerced)} coerced (${listCounts(counts.coercedByColumn, withSeparators)})`;
-  return (
-    `${withSeparators(counts.read)} rows = ${withSeparators(counts.accepted)} accepted` +
-    ` + ${withSeparators(counts.duplicate)} duplicate${conflicts} + ${withSeparators(counts.rejected)} rejected${reasons}${coerced}`
-  );
+function describeReading({ name, bytesRead, sizeBytes, rowsRead, rejected }: NonNullable<Moment['file']>): string {
+  return `${printable(name)}: ${formatBytes(bytesRead)} of ${formatBytes(sizeBytes)}, ${withSeparators(rowsRead)} rows, ${withSeparators(rejected)} rejected`;
 }
 
-function summary(result: ImportResult): string {
-  const { counts, files, elapsedMs, snapshot } = result;
-  const by = (status: FileResult['status']) => files.filter((file) => file.status === status).length;
-  const rate = elapsedMs > 0 ? Math.round((counts.read / elapsedMs) * 1000) : 0;
-  const lines = [
-    `Files: ${by('loaded')} loaded, ${by('superseded')} superseded, ${by('unchanged')} unchanged, ${by('skipped')} skipped, ${by('failed')} failed, ${by('incomplete')} incomplete, ${result.ignored.length} ignored, ${result.pruned.length} pruned`,
-    `Rows:  ${describeCounts(counts)}`,
-    `Time:  ${formatSeconds(elapsedMs)}${counts.read > 0 ? `, ${withSeparators(rate)} rows/s` : ''}`,
-    snapshot === null
-      ? 'Data:  nothing is published yet'
-      : `Data:  version ${snapshot.dataVersion}, as of ${snapshot.asOf}`,
-  ];
-  if (result.isDryRun) lines.push('Dry run: nothing was kept.');
-  return `${lines.join('\n')}\n`;
-}
-
-/** The result for machines: names as in the HTTP answers. */
-export function importResultJson(result: ImportResult): string {
-  return JSON.stringify({
-    outcome: result.outcome,
-    dry_run: result.isDryRun,
-    data_version: result.snapshot?.dataVersion ?? null,
-    data_as_of: result.snapshot?.asOf ?? null,
-    elapsed_ms: result.elapsedMs,
-    ...countsJson(result.counts),
-    files: result.files.map(({ path, status, error, counts }) => ({ path, status, error, ...countsJson(counts) })),
-    ignored: result.ignored,
-    pruned: result.pruned,
-  });
-}
-
-function countsJson(counts: Counts) {
-  const { rejectedByReason, coercedByColumn, ...rest } = counts;
-  return { ...rest, rejected_by_reason: rejectedByReason, coerced_by_column: coercedByColumn };
-}
-
-const BAR_WIDTH = 20;
-
-/** What the bar's line shows besides bytes. */
-type BarState = { rows: number; rejected: number; stage: string };
-
-function createBar(stream: NodeJS.WriteStream) {
-  const begin = Date.now();
-  const bars = new MultiBar({
-    stream,
-    format: (_, { value, total }, state: BarState) => barLine(value, total, Date.now() - begin, state, stream.columns),
-    linewrap: true, // our line fits; what is logged above it may be longer than the terminal is wide
-    hideCursor: true,
-    clearOnComplete: true,
-    stopOnComplete: false,
-    gracefulExit: false, // signals are the program's own business
-  });
-  let bar: SingleBar | null = null;
-  let state: BarState = { rows: 0, rejected: 0, stage: '' };
-  return {
-    start(bytes: number) {
-      bar = bars.create(bytes, 0, state);
-    },
-    update(bytes: number, rows: number, rejected: number, stage: string) {
-      state = { rows, rejected, stage };
-      bar?.update(bytes, state);
-    },
-    log(text: string) {
-      if (bar === null) stream.write(`${text}\n`);
-      else bars.log(`${text}\n`);
-    },
-    stop() {
-      if (bar === null) return;
-      bars.update(); // writes what was logged since the last redraw
-      bars.stop();
-      bar = null;
-    },
-  };
-}
-
-/** One line, cut to the terminal's width: a line that wrapped could not be taken back. */
-function barLine(
-  bytes: number,
-  total: number,
-  elapsedMs: number,
-  { rows, rejected, stage }: BarState,
-  columns: number,
-): string {
-  const share = total === 0 ? 1 : Math.min(bytes / total, 1);
-  const done = Math.round(share * BAR_WIDTH);
-  const seconds = Math.max(elapsedMs, 1) / 1000;
-  const left = share === 0 ? '?' : formatSeconds(elapsedMs / share - elapsedMs);
-  const line = [
-    `${'#'.repeat(done)}${'-'.repeat(BAR_WIDTH - done)} ${Math.floor(share * 100)}%`,
-    `${formatBytes(bytes)} of ${formatBytes(total)}`,
-    `${withSeparators(rows)} rows, ${withSeparators(Math.round(rows / seconds))}/s`,
-    `${withSeparators(rejected)} rejected`,
-    `${left} left`,
-    stage,
-  ].join(' | ');
-  return line.slice(0, Math.max(columns - 1, 1));
+function describeStage({ files, rowsRead }: NonNullable<Moment['stage']>): string {
+  const what = `${withSeparators(files)} ${files === 1 ? 'file' : 'files'}`;
+  return rowsRead === 0 ? what : `${withSeparators(rowsRead)} rows of ${what}`;
 }

@@ -27,24 +27,24 @@ export type ReportFormat = 'table' | 'chart' | 'json' | 'csv';
 export function renderOne(answer: Answer, format: ReportFormat, screen: Screen): string {
   if (answer.json === null) throw new MoniepointError('failed', `${answer.name}: ${answer.noData}`);
   if (format === 'json') return answer.json;
-  return format === 'csv' ? csvTable(answer.table) : forPeople(answer, format, screen);
+  return format === 'csv' ? csvTable(answer.table) : titled(answer, format, screen);
 }
 
 /** All metrics: as one object under their names, null where nothing matches; as one table of metric, name and value; for people. */
 export function renderAll(answers: readonly Answer[], format: ReportFormat, screen: Screen): string {
   if (format === 'json') return `{${answers.map(({ name, json }) => `"${name}":${json ?? 'null'}`).join(',')}}`;
-  if (format !== 'csv') return answers.map((answer) => forPeople(answer, format, screen)).join('\n');
+  if (format !== 'csv') return answers.map((answer) => titled(answer, format, screen)).join('\n');
   return csvTable({
     columns: ['metric', 'name', 'value'],
     rows: answers.flatMap(({ name, table }) => table.rows.map(([rowName = '', value = '']) => [name, rowName, value])),
   });
 }
 
-function forPeople({ name, title, table, noData }: Answer, format: 'table' | 'chart', screen: Screen): string {
+function titled({ name, title, table, noData }: Answer, format: 'table' | 'chart', screen: Screen): string {
   const head = screen.hasColors ? styleText('bold', title, { validateStream: false }) : title;
   const { columns, rows } = table;
   if (rows.length === 0) return `${head}\n  ${noData}\n`;
-  const cells = rows.map((row) => row.map((cell, index) => shown(columns[index] as string, cell, screen)));
+  const cells = rows.map((row) => row.map((cell, index) => forPeople(columns[index] as string, cell, screen.isUtf8)));
   if (format === 'table') {
     const isNumber = columns.map((_, index) => index > 0);
     const lines = alignedTable({ columns, rows: cells }, isNumber);
@@ -65,7 +65,8 @@ function share(value = 0, before = 0): string {
   return before === 0 ? ' (-)' : ` (${((value / before) * 100).toFixed(1)}%)`;
 }
 
-function shown(column: string, cell: string, { isUtf8 }: Screen): string {
+/** A cell of a metric's table as people write it. */
+export function forPeople(column: string, cell: string, isUtf8: boolean): string {
   if (column === 'total_volume') return `${isUtf8 ? '₦' : 'NGN '}${withSeparators(cell)}`;
   if (column === 'failure_rate') return `${cell}%`;
   return column === 'merchants' ? withSeparators(cell) : cell;

@@ -1,5 +1,6 @@
 import type { Io } from '@moniepoint/api/bin';
 import { withSeparators } from '@moniepoint/core/metrics';
+import stringWidth from 'string-width';
 
 /** Size in bytes for people, in units of 1024. */
 export function formatBytes(bytes: number): string {
@@ -59,4 +60,37 @@ export function listFirst(texts: readonly string[], most: number): string {
 /** How wide lines for people may be: as the terminal, and as they are where stdout is a file or a pipe. */
 export function outWidth({ isOutTerminal, outColumns }: Pick<Io, 'isOutTerminal' | 'outColumns'>): number {
   return isOutTerminal ? outColumns : Number.POSITIVE_INFINITY;
+}
+
+/** What is left of some work, in whole seconds: `12 s`, `1 min 5 s`, `2 h 3 min`. It is never `0 s`. */
+export function formatLeft(ms: number): string {
+  const seconds = Math.ceil(ms / 1000);
+  if (seconds <= 1) return 'about 1 s';
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes} min ${seconds % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+const graphemes = new Intl.Segmenter();
+
+/** Whether a text takes no more columns of a terminal than this, and has no more UTF-16 units, which others count. */
+export const fits = (text: string, columns: number) => text.length <= columns && stringWidth(text) <= columns;
+
+/** Cuts a text so that it fits, between what people see as characters, with a mark where something is missing. */
+export function cut(text: string, columns: number, mark: string): string {
+  if (fits(text, columns)) return text;
+  let taken = '';
+  for (const { segment } of graphemes.segment(text)) {
+    if (!fits(taken + segment + mark, columns)) break;
+    taken += segment;
+  }
+  return fits(mark, columns) ? taken + mark : '';
+}
+
+/** Of colours a terminal shows few that can be read on any background; these have a meaning everywhere. */
+export type Colour = 'red' | 'green' | 'yellow' | 'dim';
+
+/** Whether the locale can show characters beyond ASCII. */
+export function isUtf8({ LC_ALL, LC_CTYPE, LANG }: Readonly<Record<string, string | undefined>>): boolean {
+  return /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '');
 }

@@ -2,7 +2,9 @@ import { type Io, printable } from '@moniepoint/api/bin';
 import type { FileResult, ImportResult } from '@moniepoint/core/import/progress';
 import type { Findings, FoundCoercion, FoundReject } from '@moniepoint/core/import/validate';
 import { csvLine, withSeparators } from '@moniepoint/core/metrics';
-import { describeCounts, describeFile, importResultJson } from './import.ts';
+import { describeFile } from './import.ts';
+import { importResultJson } from './import-json.ts';
+import { describeCounts } from './import-summary.ts';
 import { excerpt, rejectLine } from './rejects.ts';
 
 /** One way of writing what a validation finds. */
@@ -26,8 +28,8 @@ export function createReview(io: Io, format: ReviewFormat, limit: number): Revie
 
 type Write = (text: string) => Promise<void>;
 
-/** A file's line, as the import has it: nothing is loaded here. */
-export const describeChecked = (result: FileResult) => describeFile(result, 'checked');
+/** What a file is called that an import would load: nothing is loaded here. */
+export const CHECKED = { loaded: 'checked' } as const;
 
 /** For people: a line for each file, the first rejects, the sum. */
 function tableReview(write: Write, limit: number): Review {
@@ -39,13 +41,15 @@ function tableReview(write: Write, limit: number): Review {
       first.push(...rejects.slice(0, limit - first.length).map(rejectLine));
     },
     finish: async (result) => {
-      const files = result.files.map((file) => `${describeChecked(file)}\n`).join('');
+      const files = result.files.map((file) => `${labelOf(file).padEnd(12)} ${describeFile(file)}\n`).join('');
       const title = first.length === found ? 'Rejects' : `The first ${withSeparators(first.length)} rejects`;
       const list = first.length === 0 ? '' : `\n${title}:\n${first.join('')}`;
       await write(`${files}${list}\n${describeSum(result)}\n`);
     },
   };
 }
+
+const labelOf = ({ status }: FileResult) => (status === 'loaded' ? CHECKED.loaded : status);
 
 /** Files and rows, on two lines. */
 export function describeSum({ files, ignored, counts }: ImportResult): string {

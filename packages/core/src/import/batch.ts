@@ -8,7 +8,7 @@ import type { SourceFile } from './discover.ts';
 import type { Lanes } from './lanes.ts';
 import { type LedgerEntry, nextFileIds, record, recount, retire } from './ledger.ts';
 import { createLoader, type Loaded, type Loader, type Thresholds } from './load.ts';
-import { type FileResult, noCounts, type Report } from './progress.ts';
+import { type FileResult, noCounts, type Report, type Stage } from './progress.ts';
 import { publish } from './publish.ts';
 import { addTally, addToRollups, takeFromRollups } from './rollup.ts';
 import { clearSettlingTables, settle, takeOutFiles } from './settle.ts';
@@ -55,8 +55,11 @@ export async function importBatch(
 ): Promise<FileResult[] | null> {
   const { client, dictionaries, lanes, thresholds, report, signal } = run;
   const mark = markOf(dictionaries);
+  let rowsRead = 0;
+  const enter = (stage: Stage) => report({ type: 'stage', stage, files: files.length, rowsRead });
 
   const work = async (): Promise<FileResult[] | null> => {
+    if (bulkRows !== null) enter('preparing');
     const bulk = bulkRows === null ? null : await beginBulk(client, bulkRows);
     if (bulkRows !== null && bulk === null) return null;
     const tally = createTally(dictionaries);
@@ -64,12 +67,13 @@ export async function importBatch(
     const loader = createLoader(client, lanes, admission, thresholds, report, signal);
     const attempts = await loadAll(run, files, loader, tally);
     const loaded = attempts.flatMap((one) => one.loaded ?? []);
-    const rowsRead = loaded.reduce((sum, { counts }) => sum + counts.read, 0);
-    report({ type: 'settling', files: files.length, rowsRead });
+    rowsRead = rowsIn(attempts);
     refuseAborted(signal);
 
     await saveDictionaries(client, dictionaries);
+    if (bulk !== null) enter('indexing');
     await bulk?.finish();
+    enter('settling');
     const replaced = attempts.flatMap(({ loaded: one, replaces }) => (one === null ? [] : (replaces ?? [])));
     await takeOutFiles(client, replaced);
     await retire(client, replaced, 'superseded');
@@ -80,6 +84,7 @@ export async function importBatch(
       Object.assign(counts, { accepted: counts.accepted - duplicate, duplicate, conflict });
       later.delete(fileId);
     }
+    enter('counting');
     if (isKept) {
       await recount(client, later);
       await record(
@@ -88,8 +93,11 @@ export async function importBatch(
       );
     }
     if (isKept && loaded.length > 0) {
-      await publish(client, await updateRollups(client, bulk === null ? null : tally, attempts[0]?.fileId as number));
+      const months = await updateRollups(client, bulk === null ? null : tally, attempts[0]?.fileId as number);
+      enter('publishing');
+      await publish(client, months);
     }
+    enter('committing');
     await clearSettlingTables(client);
     refuseAborted(signal);
     return attempts.map((one) => resultOf(one, isKept));
@@ -117,11 +125,17 @@ async function updateRollups(client: pg.Client, tally: Tally | null, firstFileId
 /** Takes out versions whose files are gone, in one transaction; what they had kept from being stored comes back. */
 export async function pruneVersions(run: Omit<Run, 'lanes'>, fileIds: readonly number[]): Promise<void> {
   const { client } = run;
+  const enter = (stage: Stage) => run.report({ type: 'stage', stage, files: fileIds.length, rowsRead: 0 });
   const work = async () => {
+    enter('settling');
     await takeOutFiles(client, fileIds);
     await retire(client, fileIds, 'pruned');
     await recount(client, await settle(client, []));
-    await publish(client, await updateRollups(client, null, 0));
+    enter('counting');
+    const months = await updateRollups(client, null, 0);
+    enter('publishing');
+    await publish(client, months);
+    enter('committing');
     await clearSettlingTables(client);
     refuseAborted(run.signal);
   };
@@ -153,6 +167,7 @@ async function loadAll(run: Run, files: readonly PlannedFile[], loader: Loader, 
         attempts.push({ ...planned, fileId, startedAt, loaded: null, failure: error });
       }
     }
+    run.report({ type: 'stage', stage: 'storing', files: files.length, rowsRead: rowsIn(attempts) });
     await loader.flush();
     return attempts;
   } catch (error) {
@@ -160,6 +175,9 @@ async function loadAll(run: Run, files: readonly PlannedFile[], loader: Loader, 
     throw error;
   }
 }
+
+const rowsIn = (attempts: readonly Attempt[]) =>
+  attempts.reduce((sum, { loaded }) => sum + (loaded?.counts.read ?? 0), 0);
 
 /** Merchants are kept in memory. Where nearly each row has one of its own, the column probably holds something else. */
 export function warnOfMerchants(

@@ -216,10 +216,11 @@ describe('the bulk path', () => {
     await load(expected, paths);
     const database = await createDatabase();
     const indexes = await indexesOf(database);
-    for (const moment of ['file_started', 'file_progress', 'settling'] as const) {
+    const moments = ['preparing', 'file_started', 'file_progress', 'storing', 'indexing', 'settling'];
+    for (const moment of [...moments, 'counting', 'publishing', 'committing']) {
       const stop = new AbortController();
       const stopThen = (event: ImportEvent) => {
-        if (event.type === moment) stop.abort();
+        if (moment === (event.type === 'stage' ? event.stage : event.type)) stop.abort();
       };
       await expect(runImport(database, paths, PLAIN_IMPORT, stopThen, stop.signal)).rejects.toMatchObject({
         kind: 'interrupted',

@@ -75,10 +75,25 @@ export type ImportResult = {
   readonly pruned: readonly string[];
   /** Sums over the files that were loaded; of a dry run, over those that would be. */
   readonly counts: Counts;
+  /** What was published before the run; null when nothing was ever imported. */
+  readonly before: Snapshot | null;
   /** What is published now; null when nothing was ever imported. */
   readonly snapshot: Snapshot | null;
   readonly elapsedMs: number;
 };
+
+/**
+ * What the database does with a batch beside reading its files, in this order. A batch goes through those that it needs.
+ *
+ * - `preparing`: the bulk path takes the table and learns what it holds, before the files are read
+ * - `storing`: rejects, and rows that may be stored already, go to their tables
+ * - `indexing`: the bulk path builds the indexes
+ * - `settling`: earlier versions leave, and later occurrences are told from first ones
+ * - `counting`: ledger and rollups
+ * - `publishing`: the answers
+ * - `committing`
+ */
+export type Stage = 'preparing' | 'storing' | 'indexing' | 'settling' | 'counting' | 'publishing' | 'committing';
 
 /** What an import tells while it works. It never prints: that is the caller's business. */
 export type ImportEvent =
@@ -88,8 +103,8 @@ export type ImportEvent =
   | { readonly type: 'retrying'; readonly waitMs: number; readonly why: string }
   | { readonly type: 'file_started'; readonly name: string; readonly path: string; readonly sizeBytes: number }
   | { readonly type: 'file_progress'; readonly bytesRead: number; readonly rowsRead: number; readonly rejected: number }
-  /** Reading is over, and the database settles, indexes and publishes what was read. */
-  | { readonly type: 'settling'; readonly files: number; readonly rowsRead: number }
+  /** No file is read now. `files` are those of the batch, `rowsRead` their rows as far as they were read. */
+  | { readonly type: 'stage'; readonly stage: Stage; readonly files: number; readonly rowsRead: number }
   | { readonly type: 'file_finished'; readonly result: FileResult }
   | { readonly type: 'warning'; readonly message: string };
 

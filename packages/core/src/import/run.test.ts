@@ -581,7 +581,7 @@ describe('reloads (CONTRACT.md section 4)', () => {
     }
     const stop = new AbortController();
     const stopInSecond = (event: ImportEvent) => {
-      if (event.type === 'settling' && stopInSecond.files++ === 1) stop.abort();
+      if (event.type === 'stage' && event.stage === 'settling' && stopInSecond.files++ === 1) stop.abort();
     };
     stopInSecond.files = 0;
     await expect(runImport(database, [folder], PLAIN_IMPORT, stopInSecond, stop.signal)).rejects.toMatchObject({

@@ -64,7 +64,7 @@ export async function runImport(
   const begin = Date.now();
   const discovery = await discover(paths);
   const { files, ignored } = discovery;
-  const done: Done = { runId: null, isPlanTold: false, results: new Map(), toPrune: [], pruned: [] };
+  const done: Done = { runId: null, before: undefined, results: new Map(), toPrune: [], pruned: [] };
   const patience = createPatience(options.retryForMs ?? RETRY_FOR_MS);
   for (;;) {
     const doneBefore = done.results.size;
@@ -82,6 +82,7 @@ export async function runImport(
         ignored,
         pruned: done.pruned,
         counts,
+        before: done.before ?? null,
         snapshot,
         elapsedMs: Date.now() - begin,
       };
@@ -100,7 +101,8 @@ const RETRY_FOR_MS = 60_000;
 type Done = {
   /** Null until the database was reached. */
   runId: number | null;
-  isPlanTold: boolean;
+  /** What was published when the first session had the lock; undefined until then. */
+  before: Snapshot | null | undefined;
   readonly results: Map<SourceFile, FileResult>;
   /** Versions that were to be taken out, whether or not it came to that. */
   toPrune: number[];
@@ -122,8 +124,8 @@ async function importOnce(
   try {
     await migrate(client);
     await takeImportLock(client, options.lockWaitMs, report, signal);
-    if (!done.isPlanTold) {
-      done.isPlanTold = true;
+    if (done.before === undefined) {
+      done.before = await readSnapshot(client);
       const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
       report({ type: 'plan', files: files.length, sizeBytes, ignored });
     }

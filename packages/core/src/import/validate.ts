@@ -127,7 +127,17 @@ export async function runValidation(
   for (const { counts: one } of results) addCounts(counts, one);
   const outcome = outcomeOf(results);
   const elapsedMs = Date.now() - begin;
-  return { outcome, isDryRun: true, files: results, ignored, pruned: [], counts, snapshot: null, elapsedMs };
+  return {
+    outcome,
+    isDryRun: true,
+    files: results,
+    ignored,
+    pruned: [],
+    counts,
+    before: null,
+    snapshot: null,
+    elapsedMs,
+  };
 }
 
 function findingsOf({ rejects: { rejects, coercions } }: Block, path: string): Findings {
