@@ -58,7 +58,7 @@ describe('docs/getting-started.md', { timeout: 600_000 }, () => {
     );
     expect(of('moniepoint import ./inbox --quiet --lock-wait 10m')).toBe('');
     expect(of('moniepoint status --data-dir ./inbox --fail-if-older-than 26h')).toMatch(
-      /Files {10}4 loaded[^]*, all loaded/,
+      /Files {10}4 loaded[\s\S]*, all loaded/,
     );
     expect(of('moniepoint doctor --data-dir ./inbox')).toMatch(/^ok +schema/m);
     expect(of('moniepoint validate ./inbox --limit 3')).toContain('Files: 4 checked, 0 failed');
