@@ -194,9 +194,11 @@ export async function runBinary(build: (io: Io) => Command): Promise<void> {
       setTimeout(() => process.exit(code), SIGNAL_DEADLINE_MS).unref();
     });
   }
+  let isOutBroken = false;
   // A reader that has seen enough, such as `head`, closes the pipe: that is no failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') return;
+    if (error.code === 'EPIPE' || isOutBroken) return; // each write that was under way fails by itself
+    isOutBroken = true;
     process.stderr.write(`error: cannot write to stdout: ${describeError(error)}\n`);
     exitCode = EXIT_CODES.failed;
     process.exitCode ||= exitCode; // it may come when the work is done already

@@ -66,6 +66,8 @@ describe('options that contradict each other', () => {
   it.each([
     [['rejects', '--csv', '--json'], '--json: found with --csv, which exports all open records as they were.'],
     [['rejects', '--csv', '--limit', '5'], '--limit: found with --csv'],
+    [['validate', 'x', '--format', 'csv', '--limit', '5'], '--limit: found with --format csv'],
+    [['import', 'x', '--quiet', '--progress', 'json'], '--quiet and --progress json: found both'],
     [['report', 'kyc-funnel', '--month', '2024-01'], '--month: found with kyc-funnel'],
     [['report', 'all', '--url', 'http://h', '--database-url', 'postgresql://h/d'], '--url and --database-url both say'],
     [['db', 'start'], 'DATABASE_URL is set, so the embedded PostgreSQL is not in use.'],
@@ -104,7 +106,7 @@ describe('where the output goes', () => {
       expect([command, piped.stdout, piped.stderr]).toEqual([command, '0\n', '']);
       const full = shell(`"$MONIEPOINT" ${command} > /dev/full`);
       expect([command, full.status]).toEqual([command, 1]);
-      expect(full.stderr).toContain('error: cannot write to stdout: ENOSPC');
+      expect(full.stderr.match(/error: cannot write to stdout: ENOSPC/g)).toHaveLength(1);
     }
   });
 

@@ -70,13 +70,15 @@ describe('config', () => {
 
   it('masks secrets, and keeps what tells one server from another', async () => {
     const environment = {
-      DATABASE_URL: 'postgresql://ada:pa%40ss-word@db.example:5433/shop?sslpassword=hidden',
+      DATABASE_URL: 'postgresql://ada:pa%40ss-w@rd@db.example:5433/shop?sslpassword=hidden',
       API_TOKENS: 'a-token-of-some-length,another-token-of-it',
+      PING_URL: 'https://hc.example:8443/ping/hidden-id?key=hidden',
     };
     for (const argv of [[], ['--json']]) {
       const { out } = await ask(argv, environment);
       expect(out).toContain('postgresql://ada:***@db.example:5433/shop');
-      expect(out).not.toMatch(/pa%40ss|word@|hidden|token-of/);
+      expect(out).toContain('https://hc.example:8443/***');
+      expect(out).not.toMatch(/pa%40ss|rd@|hidden|token-of/);
     }
   });
 

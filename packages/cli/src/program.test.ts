@@ -217,7 +217,7 @@ describe('exit codes (CONTRACT.md section 5)', () => {
     const { code, err } = await run('import', join(folder, 'nowhere'));
     expect([code, err]).toEqual([
       1,
-      `error: ${folder}/nowhere: no such file or directory. Nothing was imported; correct the path and run again.\n`,
+      `error: ${folder}/nowhere: no such file or directory. Correct the path and run again.\n`,
     ]);
   });
 

@@ -64,13 +64,17 @@ export function createReloads(
   let watching = Promise.resolve();
   let announcement: Announcement | null = null;
 
+  const warn = (text: string) => log.warn(text.replace(/^warning: /, '').trimEnd());
+
   async function attempt(trigger: Trigger, paths: readonly string[]): Promise<Attempt> {
     if (trigger !== 'start') log.info({ trigger }, 'reload');
     const ended = await importPaths(trigger, paths);
     if (ended.outcome === 'interrupted') interruption = ended.error;
     if (pingUrl !== undefined) {
       // The next import does not wait for whoever is told of this one.
-      const telling = ping(pingUrl, ended.outcome === 'done', ended.text, io).finally(() => pings.delete(telling));
+      const telling = ping(pingUrl, ended.outcome === 'done', ended.text, { signal: io.signal, err: warn }).finally(
+        () => pings.delete(telling),
+      );
       pings.add(telling);
     }
     return ended;
@@ -106,7 +110,9 @@ export function createReloads(
       const onAway = (reason: string | null) => {
         if (reason === null) log.info({ folder: dataDir }, 'the data folder is there');
         else log.warn({ folder: dataDir, reason }, 'the data folder cannot be read; waiting for it');
-        onState(reason === null ? { state: 'idle' } : { state: 'waiting', detail: 'the data folder cannot be read' });
+        // An import that runs tells how it stands by itself.
+        if (running === null)
+          onState(reason === null ? { state: 'idle' } : { state: 'waiting', detail: 'the data folder cannot be read' });
       };
       const onFiles = async (paths: readonly string[]) => (await run('change', paths)).error === null;
       watching = watchFolder(dataDir, { isFirstTaken: config.noImport, onFiles, onAway }, io.signal);

@@ -297,7 +297,7 @@ describe('report of months and leaders', () => {
       [['top-merchant', '--limit', '0'], '--limit: found "0" that is not a whole number from 1 to 100.'],
       [['top-merchant', '--month', '2024-13'], '--month: found "2024-13" that is not a month such as 2024-01.'],
       [['all', '--url', url, '--database-url', 'postgresql://h/d'], '--url and --database-url both say where'],
-      [['all', '--url', 'ftp://h'], '--url: found "ftp://h" that is not an http or https URL'],
+      [['all', '--url', 'ftp://h'], '--url: found a value that is not an http or https URL'],
       [['all', '--url', 'http://u:p@h'], 'without a user name'],
     ] as const) {
       const { code, err } = await run('report', ...argv);

@@ -114,7 +114,7 @@ describe('exit codes', () => {
 describe('for programs', () => {
   it('json is what an import with --dry-run prints, and the rejects', async () => {
     const { folder, one, two, three } = createSite();
-    const { out, err } = await validate(folder, folder, '--format', 'json', '--limit', '1');
+    const { out, err } = await validate(folder, folder, '--format', 'json');
     expect(JSON.parse(out)).toMatchObject({
       outcome: 'failed',
       dry_run: true,
@@ -206,7 +206,7 @@ it.each(['csv', 'json', 'github', 'table'])('a reader that has seen enough ends 
   const folder = createFolder();
   for (const day of [1, 2, 3])
     writeActivities(folder, `activities_2024010${day}.csv`, Array<string>(9000).fill('x'.repeat(100)));
-  const command = `"$0" validate . --format ${format} --limit 100000 | head -c 1 | wc -c; exit "\${PIPESTATUS[0]}"`;
+  const command = `"$0" validate . --format ${format}${format === 'table' ? ' --limit 100000' : ''} | head -c 1 | wc -c; exit "\${PIPESTATUS[0]}"`;
   const { stdout, stderr } = await promisify(execFile)('bash', ['-c', command, bin('moniepoint')], {
     cwd: folder,
     env: environment(NO_DATABASE),

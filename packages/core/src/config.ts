@@ -293,6 +293,7 @@ export const OPTIONS = {
     flag: '--url <url>',
     help: 'ask this API instead of the database; with the first of API_TOKENS where there are any',
     rule: httpUrl,
+    secret: true,
   }),
   csv: option({
     flag: '--csv',

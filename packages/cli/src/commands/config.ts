@@ -23,11 +23,12 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
 
 const MASK = '***';
 
-/** Of an address everything but the password; of anything else nothing, but whether it is there. */
+/** Of a database's address everything but the password, of another one the host; of anything else nothing, but that it is there. */
 function masked<T>(value: T): T | string {
   if (value === undefined || value === '' || (Array.isArray(value) && value.length === 0)) return value;
-  const address = typeof value === 'string' ? /^(\w+:\/\/)(?:([^:@/]*)(:[^@/]*)?@)?([^?]*)/.exec(value) : null;
+  const address = typeof value === 'string' ? /^(\w+):\/\/(?:([^:@/]*)(:[^/]*)?@)?([^/?]*)([^?]*)/.exec(value) : null;
   if (address === null) return MASK;
-  const [, scheme, user, password, rest] = address;
-  return `${scheme}${user === undefined ? '' : `${user}${password === undefined ? '' : `:${MASK}`}@`}${rest}`;
+  const [, scheme = '', user, password, host, path] = address;
+  if (!scheme.startsWith('postgres')) return `${scheme}://${host}/${MASK}`;
+  return `${scheme}://${user === undefined ? '' : `${user}${password === undefined ? '' : `:${MASK}`}@`}${host}${path}`;
 }

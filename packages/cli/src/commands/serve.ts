@@ -95,13 +95,14 @@ async function importPaths(
   trigger: Trigger,
   paths: readonly string[],
 ): Promise<Attempt> {
-  const isStart = trigger === 'start';
+  const tellsAll = trigger === 'start' || config.progress === 'json';
   const progress = { state: 'running' as const, files: 0, files_done: 0, rows_read: 0 };
   let rowsDone = 0;
   onState(progress);
   const report = (event: ImportEvent) => {
-    // Behind the start, what has not changed is no news.
-    if (isStart || event.type !== 'file_finished' || event.result.status !== 'unchanged') view.report(event);
+    // Behind the start, what has not changed is no news to a person.
+    if (tellsAll || event.type !== 'file_finished' || event.result.status !== 'unchanged')
+      view.report(event.type === 'plan' && !tellsAll ? { ...event, ignored: [] } : event);
     if (event.type === 'plan') progress.files = event.files;
     if (event.type === 'file_progress') progress.rows_read = rowsDone + event.rowsRead;
     if (event.type === 'file_started') rowsDone = progress.rows_read;
@@ -114,7 +115,7 @@ async function importPaths(
     const times = { lockWaitMs: lockWait, retryForMs: retryFor };
     const options = { ...given, ...times, prune: false, isForced: false, isDryRun: false };
     const result = await runImport(database, paths, options, report, io.signal);
-    if (isStart || result.files.some(({ status }) => status !== 'unchanged')) view.finish(result);
+    if (tellsAll || result.files.some(({ status }) => status !== 'unchanged')) view.finish(result);
     else log.info({ trigger, files: result.files.length }, 'nothing has changed');
     const { outcome } = result;
     onState(

@@ -128,6 +128,8 @@ async function connect(url: string, place: string, role: string): Promise<pg.Cli
     // session gets an error from its query as well.
     opened.on('error', () => broken.add(opened));
     await opened.connect();
+    // By itself first: on a busy server the statements behind it may take longer than a role's limit.
+    await opened.query('SET statement_timeout = 0');
     await opened.query(`${SESSION_SETTINGS}; ${LIMITS}`);
     // A server on a system that cannot watch its clients refuses this: then a killed import holds its lock for longer.
     await opened.query("SET client_connection_check_interval = '250ms'").catch((error: unknown) => {

@@ -113,15 +113,11 @@ async function lookQuietly(path: string): Promise<ReturnType<typeof stampOf>> {
 
 function unreadable(path: string, error: unknown): MoniepointError {
   if (errorCode(error) === 'ENOENT') {
-    return new MoniepointError(
-      'failed',
-      `${path}: no such file or directory. Nothing was imported; correct the path and run again.`,
-      error,
-    );
+    return new MoniepointError('failed', `${path}: no such file or directory. Correct the path and run again.`, error);
   }
   return new MoniepointError(
     'failed',
-    `${path}: cannot be read: ${describeError(error)}. Nothing was imported; correct that and run again.`,
+    `${path}: cannot be read: ${describeError(error)}. Correct that and run again.`,
     error,
   );
 }

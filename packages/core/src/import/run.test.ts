@@ -80,7 +80,7 @@ describe('input files (CONTRACT.md section 1)', () => {
     const folder = createFolder();
     writeActivities(folder, 'activities_20240101.csv', [row()]);
     await expect(load(database, [folder, join(folder, 'nowhere')])).rejects.toThrow(
-      `${join(folder, 'nowhere')}: no such file or directory. Nothing was imported; correct the path and run again.`,
+      `${join(folder, 'nowhere')}: no such file or directory. Correct the path and run again.`,
     );
     expect(await query(database, 'SELECT FROM event')).toEqual([]);
   });
