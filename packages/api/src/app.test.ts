@@ -1,6 +1,6 @@
 import { REJECT_REASONS } from '@moniepoint/core/activity';
 import type { ImportEntry } from '@moniepoint/core/imports';
-import { METRICS } from '@moniepoint/core/metrics';
+import { METRICS, NO_ANSWERS } from '@moniepoint/core/metrics';
 import type { Snapshot } from '@moniepoint/core/snapshot';
 import type { LastRun } from '@moniepoint/core/status';
 import type { Volumes } from '@moniepoint/core/volumes';
@@ -46,17 +46,7 @@ function monthVolumes(...merchants: [key: number, kobo: bigint][]) {
   };
 }
 
-const EMPTY: Snapshot = {
-  ...SNAPSHOT,
-  answers: {
-    topMerchant: null,
-    monthlyActiveMerchants: [],
-    productAdoption: [],
-    kycFunnel: { documentsSubmitted: 0, verificationsCompleted: 0, tierUpgrades: 0 },
-    kycFunnelNested: { documentsSubmitted: 0, verificationsCompleted: 0, tierUpgrades: 0 },
-    failureRates: [],
-  },
-};
+const EMPTY: Snapshot = { ...SNAPSHOT, answers: NO_ANSWERS };
 
 function app(snapshot: Snapshot | null = SNAPSHOT, options: Partial<AppOptions> = {}) {
   const created = createApp({
