@@ -1,6 +1,6 @@
-import type { Leader } from '@moniepoint/core/metrics';
+import { type Leader, MAX_LEADERS } from '@moniepoint/core/metrics';
 import { findLeaders, type Volumes } from '@moniepoint/core/volumes';
-import { MAX_LEADERS, type Question } from './routes.ts';
+import type { Question } from './routes.ts';
 
 const MAX_RANGES = 1_000;
 

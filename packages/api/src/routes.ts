@@ -2,7 +2,7 @@
 
 import { createRoute, z } from '@hono/zod-openapi';
 import { ImportEntrySchema } from '@moniepoint/core/imports';
-import type { Metric } from '@moniepoint/core/metrics';
+import { MAX_LEADERS, type Metric, MONTH } from '@moniepoint/core/metrics';
 import { metricPath, PROBLEM_TYPE } from './respond.ts';
 
 const ProblemSchema = z
@@ -37,15 +37,8 @@ const GUARDED = {
 const WRONG_PARAMETER = { 400: problemResponse('A parameter has a wrong value; the detail names it.') };
 const NOT_READY = { 503: problemResponse('Nothing was imported yet, or what was is still being read.') };
 
-/** The largest `limit` of top-merchants. */
-export const MAX_LEADERS = 100;
-
 const month = (description: string) =>
-  z
-    .string()
-    .regex(/^\d{4}-(0[1-9]|1[0-2])$/, 'a month such as 2024-01')
-    .optional()
-    .openapi({ description, example: '2024-01' });
+  z.string().regex(MONTH, 'a month such as 2024-01').optional().openapi({ description, example: '2024-01' });
 
 /** Everything that a metric may be asked for. Without any of it the answer is the plain one. */
 const QUESTION = z.strictObject({

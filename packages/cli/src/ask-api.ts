@@ -16,7 +16,7 @@ const MAX_TRIES = 10;
  */
 export async function askApi(
   io: Pick<Io, 'signal'>,
-  config: Pick<ProgramConfig, 'month' | 'leaders' | 'apiTokens' | 'format'>,
+  config: Pick<ProgramConfig, 'month' | 'leaders' | 'apiTokens'>,
   url: string,
   name: string,
 ): Promise<Answer[]> {

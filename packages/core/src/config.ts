@@ -5,6 +5,7 @@ import { parseEnv } from 'node:util';
 import { distance } from 'fastest-levenshtein';
 import { REJECT_REASONS } from './activity.ts';
 import { describeError, errorCode, MoniepointError } from './errors.ts';
+import { MAX_LEADERS, MONTH } from './metrics.ts';
 
 /** Turns the text that was given (`true` for a switch) into a value. */
 type Rule<T> = {
@@ -282,12 +283,12 @@ export const OPTIONS = {
   leaders: option({
     flag: '--limit <n>',
     help: 'of top-merchant: the n largest merchants, from 1 to 100',
-    rule: within(1, 100, 'a whole number from 1 to 100'),
+    rule: within(1, MAX_LEADERS, `a whole number from 1 to ${MAX_LEADERS}`),
   }),
   month: option({
     flag: '--month <month>',
     help: 'of top-merchant: in this UTC month alone, such as 2024-01',
-    rule: matching('a month such as 2024-01', /^\d{4}-(0[1-9]|1[0-2])$/, String),
+    rule: matching('a month such as 2024-01', MONTH, String),
   }),
   url: option({
     flag: '--url <url>',

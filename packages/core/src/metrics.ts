@@ -57,6 +57,12 @@ const leaderTable = (leaders: readonly Leader[]): Table => ({
   rows: leaders.map(({ merchantId, totalVolume }) => [merchantId, totalVolume]),
 });
 
+/** A UTC month, `2024-01`. */
+export const MONTH = /^\d{4}-(0[1-9]|1[0-2])$/;
+
+/** How many merchants a leaderboard has at most. */
+export const MAX_LEADERS = 100;
+
 /** The registry: routes, reports, documentation and tests are loops over it. */
 export const METRICS: readonly Metric[] = [
   {

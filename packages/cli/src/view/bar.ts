@@ -4,7 +4,7 @@ import { withSeparators } from '@moniepoint/core/metrics';
 import { MultiBar } from 'cli-progress';
 import stringWidth from 'string-width';
 import type { Moment } from './import-progress.ts';
-import { cut, fits, formatBytes, formatLeft, isUtf8 } from './text.ts';
+import { countOf, cut, fits, formatBytes, formatLeft, isUtf8 } from './text.ts';
 
 /** Two lines at the bottom of a terminal: the whole run, and the file or stage that is under way. */
 export type Bar = {
@@ -124,7 +124,7 @@ function runLine(moment: Moment, columns: number, glyphs: Glyphs): string {
 function workLine({ file, stage, filesDone, files }: Moment, width: number, glyphs: Glyphs): string {
   const columns = Math.max(width - '^C'.length, 1); // a terminal writes that behind it, and must not begin a new line
   if (stage !== null) {
-    const rows = `${withSeparators(stage.rowsRead)} rows of ${withSeparators(stage.files)} ${stage.files === 1 ? 'file' : 'files'}`;
+    const rows = `${withSeparators(stage.rowsRead)} rows of ${countOf(stage.files, 'file')}`;
     const parts = [STAGE_TEXTS[stage.stage], `${Math.floor(stage.forMs / 1000)} s`, stage.rowsRead === 0 ? null : rows];
     return joinFitting(parts, columns, glyphs);
   }

@@ -7,7 +7,7 @@ import { type Bar, createBar } from './bar.ts';
 import { createJsonView } from './import-json.ts';
 import { createProgress, type Moment } from './import-progress.ts';
 import { describeCounts, importSummary } from './import-summary.ts';
-import { type Colour, formatBytes, formatSeconds, isUtf8 } from './text.ts';
+import { type Colour, countOf, formatBytes, formatSeconds, isUtf8 } from './text.ts';
 
 /** Shows an import while it works, on stderr. */
 export type ImportView = {
@@ -183,6 +183,6 @@ function describeReading({ name, bytesRead, sizeBytes, rowsRead, rejected }: Non
 }
 
 function describeStage({ files, rowsRead }: NonNullable<Moment['stage']>): string {
-  const what = `${withSeparators(files)} ${files === 1 ? 'file' : 'files'}`;
+  const what = countOf(files, 'file');
   return rowsRead === 0 ? what : `${withSeparators(rowsRead)} rows of ${what}`;
 }
