@@ -107,7 +107,8 @@ export function judgeRow(fields: readonly string[], strict: boolean): Verdict {
 
   const eventId = parseEventId(eventIdText);
   if (eventId === null) return { reason: 'event_id' };
-  if (merchantText === '' || isTooLong(merchantText)) return { reason: 'merchant_id' };
+  const merchantId = parseMerchantId(merchantText);
+  if (merchantId === null) return { reason: 'merchant_id' };
   const eventTimestamp = parseTimestamp(timestampText);
   if (eventTimestamp === null) return { reason: 'event_timestamp' };
   const product = memberOf(PRODUCTS, productText);
@@ -133,7 +134,7 @@ export function judgeRow(fields: readonly string[], strict: boolean): Verdict {
     coerced,
     activity: {
       eventId,
-      merchantId: merchantText,
+      merchantId,
       eventTimestamp,
       product,
       eventType,
@@ -144,6 +145,11 @@ export function judgeRow(fields: readonly string[], strict: boolean): Verdict {
       merchantTier,
     },
   };
+}
+
+/** A trimmed merchant id, or null where it is blank or too long. */
+export function parseMerchantId(value: string): string | null {
+  return value === '' || isTooLong(value) ? null : value;
 }
 
 /** Characters are code points: an emoji counts once. */

@@ -1,3 +1,4 @@
+import type { Bulk } from './bulk.ts';
 import { type Dictionaries, keyOf, type LaneKeys } from './codes.ts';
 import {
   addCandidate,
@@ -8,7 +9,7 @@ import {
   ROWS_PER_BLOCK,
   type Rows,
 } from './encode.ts';
-import { addIds, type Filter } from './filter.ts';
+import { addIds } from './filter.ts';
 import { MAX_TEXTS, tooManyTexts } from './lane.ts';
 import { countRows, describeContext, describeKind, type Tally } from './tally.ts';
 
@@ -19,7 +20,7 @@ import { countRows, describeContext, describeKind, type Tally } from './tally.ts
 export type Admission = {
   readonly dictionaries: Dictionaries;
   /** With both, a row that is surely new goes straight into `event` and is counted; without, every row is a candidate. */
-  readonly bulk: { readonly filter: Filter; readonly tally: Tally } | null;
+  readonly bulk: (Pick<Bulk, 'filter' | 'isNewTable'> & { readonly tally: Tally }) | null;
   /** Rows whose event may be stored already, in order. */
   readonly candidates: CopyRows;
 };

@@ -12,6 +12,8 @@ import { addIds, createFilter, type Filter } from './filter.ts';
 export type Bulk = {
   /** Knows every stored event. */
   readonly filter: Filter;
+  /** The table was made anew. */
+  readonly isNewTable: boolean;
   /** Builds the indexes again. */
   readonly finish: () => Promise<void>;
 };
@@ -69,6 +71,7 @@ export async function beginBulk(client: pg.Client, newRows: number): Promise<Bul
   for (const { drop } of indexes) await client.query(drop);
   return {
     filter,
+    isNewTable: storedRows === 0,
     finish: async () => {
       await client.query(
         `SELECT set_config('maintenance_work_mem', '${BUILD_MEMORY_KB}kB', true)

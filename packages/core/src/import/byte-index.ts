@@ -11,7 +11,7 @@ export type ByteIndex = {
   /** Longer than the values by at least a word. */
   arena: DataView;
   size: number;
-  /** Behind the value that findField found last. */
+  /** Behind the value that findField looked for last; NOT_FOUND where it gave up before. */
   end: number;
 };
 
@@ -41,7 +41,10 @@ export function findField(index: ByteIndex, view: DataView, start: number, stop:
   let end = start;
   let left = nth;
   for (; ; end += 4) {
-    if (end > limit) return NOT_FOUND;
+    if (end > limit) {
+      index.end = NOT_FOUND;
+      return NOT_FOUND;
+    }
     const word = view.getInt32(end, true);
     // The highest bit of each byte that equals `stop`, and no other bit.
     const differing = word ^ stops;
@@ -58,6 +61,7 @@ export function findField(index: ByteIndex, view: DataView, start: number, stop:
     }
     hash = mix(hash, word);
   }
+  index.end = end;
   const { slots, offsets, arena } = index;
   const mask = slots.length - 1;
   const length = end - start;
@@ -65,10 +69,8 @@ export function findField(index: ByteIndex, view: DataView, start: number, stop:
     const entry = (slots[slot] as number) - 1;
     if (entry === -1) return NOT_FOUND;
     const offset = offsets[entry] as number;
-    if ((offsets[entry + 1] as number) - offset === length && isSame(view, start, arena, offset, length)) {
-      index.end = end;
+    if ((offsets[entry + 1] as number) - offset === length && isSame(view, start, arena, offset, length))
       return index.ids[entry] as number;
-    }
   }
 }
 

@@ -15,7 +15,8 @@ function scan(file: Buffer, pieces: readonly number[], isStrict: boolean, isFast
   let slowRows = 0;
   const idOf = (text: string) => (texts.includes(text) ? texts.indexOf(text) : texts.push(text) - 1) + 1;
   const scanner = createScanner('a.csv', isStrict, writer, {
-    openLane: (header) => (isFast ? createFastLane(header, createRememberedFields(), writer) : null),
+    openLane: (header) =>
+      isFast ? createFastLane(header, createRememberedFields(), writer, (id) => idOf(`m ${id}`)) : null,
     keysOf: ({ merchantId, product, eventType, status, channel, region, merchantTier }) => {
       slowRows += 1;
       return {
@@ -126,9 +127,23 @@ describe('the fast lane writes what the slow lane writes', () => {
     expectSame(second(fields), [], true);
   });
 
-  it('a merchant is met by the slow lane once', () => {
+  it('a new merchant is taken too, and known only when its record is good', () => {
     const rows = Array.from({ length: 5000 }, (_, n) => row({ event_id: eventId(n), merchant_id: `M${n % 1000}` }));
-    expect(expectSame([HEADER, ...rows, ''].join('\n'), [65_536])).toBe(4000);
+    expect(expectSame([HEADER, ...rows, ''].join('\n'), [65_536])).toBe(4999);
+    const fields = { merchant_id: 'NEW', amount: '1e3' }; // which the slow lane has to look at
+    expect(expectSame([HEADER, row(), row({ ...fields, status: 'X' }), row(fields), ''].join('\n'))).toBe(0);
+  });
+
+  it.each(['', ' ', ' M ', 'M'.repeat(64), 'M'.repeat(65), ' '.repeat(300), 'M"', 'é', 'A\tB', '\u007f'])(
+    'a merchant that was not met before: %j',
+    (merchant_id) => {
+      expectSame(`${HEADER}\n${row()}\n${row({ merchant_id })}\n${row({ merchant_id })}\n`);
+    },
+  );
+
+  it('a line that ends within the merchant, before a good one', () => {
+    const [id] = row().split(',');
+    expectSame(`${HEADER}\n${row()}\n${id},M\n${row()}\n${id},${row()}\n`);
   });
 
   it('columns in another order, and unknown ones', () => {
@@ -174,7 +189,7 @@ describe('the fast lane writes what the slow lane writes', () => {
 describe('any file, in any pieces', () => {
   const usual: Record<keyof typeof VALID_FIELDS, string[]> = {
     event_id: [eventId(1), eventId(2), 'ABCDEF01-2345-6789-abcd-ef0123456789'],
-    merchant_id: ['MRC-1', 'MRC-2', 'é'],
+    merchant_id: ['MRC-1', 'MRC-2', 'é', ' M ', 'M'.repeat(64), 'M'.repeat(65), ''],
     event_timestamp: ['2024-01-05T10:00:00', '2024-01-06 00:00:00', '1969-12-31T23:59:59'],
     product: ['POS', 'KYC', 'pos'],
     event_type: ['TIER_UPGRADE', 'SALE', '', 'sale'],

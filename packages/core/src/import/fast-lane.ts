@@ -8,12 +8,13 @@
  * Event id, time and amount are decoded here. All other fields are remembered: when the slow lane has found a record's
  * merchant, its product and event type, or its status, channel, region and tier good as they stand, their raw bytes are
  * kept with the ids it gave; the same bytes then mean the same again, since these rules look at nothing but the field.
+ * There are few of the latter, but many merchants: so one that is not known yet is judged here, by the slow lane's rule.
  *
  * What it relies on, and what must change with it: the row's layout (encode.ts), and the rules of activity.ts for the
  * forms of id, time and amount that it takes.
  */
 
-import { parseTimestamp, REQUIRED_COLUMNS } from '../activity.ts';
+import { parseMerchantId, parseTimestamp, REQUIRED_COLUMNS } from '../activity.ts';
 import { addValue, createByteIndex, findField, MAX_VALUE_BYTES, NOT_FOUND } from './byte-index.ts';
 import { monthOf, OFFSETS, ROW_BYTES, type RowKeys } from './encode.ts';
 import type { Header } from './parse.ts';
@@ -60,6 +61,7 @@ const LF = 0x0a;
 const ZERO = 0x30;
 const CAPITAL_T = 0x54;
 const SPACE = 0x20;
+const QUOTE = 0x22;
 const LAST_ASCII = 0x7f;
 
 const UUID_BYTES = 36;
@@ -81,11 +83,13 @@ export function createRememberedFields() {
  *
  * @param header says where the fields stand
  * @param remembered is kept from file to file
+ * @param idOfMerchant gives the id of a merchant that may be new
  */
 export function createFastLane(
   header: Header,
   { merchants, kinds, contexts }: RememberedFields,
   writer: RowWriter,
+  idOfMerchant: (merchantId: string) => number,
 ): FastLane {
   const isInOrder =
     header.fieldCount === REQUIRED_COLUMNS.length && header.positions.every((at, index) => at === index);
@@ -109,12 +113,26 @@ export function createFastLane(
     return true;
   }
 
+  /** The id of a merchant that was not remembered; or NOT_FOUND where the slow lane has to look. */
+  function takeNewMerchant(bytes: Buffer, start: number, end: number): number {
+    for (let at = start; at < end; at += 1) {
+      const byte = bytes[at] as number;
+      if (byte < SPACE || byte === QUOTE || byte >= LAST_ASCII) return NOT_FOUND;
+    }
+    const text = bytes.toString('latin1', start, end);
+    const merchantId = parseMerchantId(text.trim());
+    if (merchantId === null) return NOT_FOUND;
+    const id = idOfMerchant(merchantId);
+    if (merchants.size < MAX_REMEMBERED) addValue(merchants, text, id);
+    return id;
+  }
+
   function take(memory: Memory, start: number, line: number): number {
     const { bytes, view: input } = memory;
     const merchantStart = start + UUID_BYTES + 1;
     if (bytes[merchantStart - 1] !== COMMA) return NOT_TAKEN;
-    const merchantKey = findField(merchants, input, merchantStart, COMMA, 1);
-    if (merchantKey === NOT_FOUND) return NOT_TAKEN;
+    let merchantKey = findField(merchants, input, merchantStart, COMMA, 1);
+    if (merchants.end === NOT_FOUND) return NOT_TAKEN;
 
     const timeStart = merchants.end + 1;
     const isLastDate =
@@ -168,6 +186,9 @@ export function createFastLane(
     const { rows, view } = writer;
     const to = rows.count * ROW_BYTES;
     if (!writeUuid(view, to + OFFSETS.eventId, bytes, input, start)) return NOT_TAKEN;
+    // Only now, when the record is known to be good: one that is rejected makes no merchant known.
+    if (merchantKey === NOT_FOUND) merchantKey = takeNewMerchant(bytes, merchantStart, timeStart - 1);
+    if (merchantKey === NOT_FOUND) return NOT_TAKEN;
     setInt64(view, to + OFFSETS.eventUs, (midnightSeconds + hour * 3600 + minute * 60 + second) * 1_000_000);
     setInt64(view, to + OFFSETS.amountKobo, isNegative ? -kobo : kobo);
     view.setInt32(to + OFFSETS.merchantKey, merchantKey);

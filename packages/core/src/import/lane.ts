@@ -95,7 +95,7 @@ export function createLane(): Lane {
     const scan = createScanner(file.path, strict, writer, {
       openLane: (header) => {
         headerText = header.text;
-        return createFastLane(header, remembered, writer);
+        return createFastLane(header, remembered, writer, (merchantId) => idOf('merchants', merchantId));
       },
       keysOf: (activity: Activity): RowKeys => ({
         merchantKey: idOf('merchants', activity.merchantId),

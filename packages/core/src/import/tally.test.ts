@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { Dictionaries } from './codes.ts';
 import { createRows, OFFSETS, ROW_BYTES, type Rows } from './encode.ts';
-import { countRows, createTally, totalsOf } from './tally.ts';
+import { countRows, createTally, monthRows, totalRows } from './tally.ts';
 
 const known = (text: string) => ({ keys: new Map([[text, 1]]), nextKey: 2, added: [], saved: 0 });
 const DICTIONARIES: Dictionaries = {
@@ -44,27 +44,30 @@ it('sums are exact for any amounts, however many', () => {
           for (let n = 0; n < times; n += 1) countRows(tally, rows, view, isNew);
           expected += amount * BigInt(times * (rows.count - 1));
         }
-        expect([...totalsOf(tally)].flatMap(({ kobo }) => kobo)).toEqual([expected]);
+        expect([...totalRows(tally)].map(([, sum]) => sum)).toEqual([expected]);
+        expect([...monthRows(tally)].map(([month, , , sum]) => [month, sum])).toEqual([['2024-01-01', expected]]);
       },
     ),
     { numRuns: 15 },
   );
 });
 
-it('totals come in parts that leave no merchant out, and none twice', () => {
+it('rows leave no merchant out and come in key order, months too', () => {
   const tally = createTally(DICTIONARIES);
-  const withEvents = [1, 5000, ...Array.from({ length: 9000 }, (_, index) => 6000 + 2 * index)];
-  const { rows, view } = blockOf(0, 24_288, 1n);
-  for (let first = 0; first < withEvents.length; first += rows.lines.length) {
-    const part = withEvents.slice(first, first + rows.lines.length);
-    rows.count = part.length;
-    for (const [row, key] of part.entries()) view.setInt32(row * ROW_BYTES + OFFSETS.merchantKey, key);
-    countRows(tally, rows, view, new Uint8Array(rows.count).fill(1));
+  const withEvents = [1, 5000, 6000, 6002, 9001];
+  for (const month of [24_289, 24_288]) {
+    for (const key of [...withEvents].reverse()) {
+      const { rows, view } = blockOf(key, month, 1n);
+      rows.count = 2;
+      countRows(tally, rows, view, new Uint8Array(2).fill(1));
+    }
   }
-  const parts = [...totalsOf(tally)];
-  expect(parts.flatMap(({ merchants }) => merchants)).toEqual(withEvents);
-  expect(parts.flatMap(({ counters }) => counters[0])).toEqual(withEvents.map(() => 1));
-  expect(parts.length).toBeGreaterThan(1);
+  expect([...totalRows(tally)].map(([key, kobo, successes]) => [key, kobo, successes])).toEqual(
+    withEvents.map((key) => [key, 4n, 4]),
+  );
+  expect([...monthRows(tally)]).toEqual(
+    ['2024-01-01', '2024-02-01'].flatMap((month) => withEvents.map((key) => [month, key, 2, 2n])),
+  );
 });
 
 it('gives up rather than grow without bound, and takes no memory after that', () => {

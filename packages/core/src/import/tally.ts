@@ -1,6 +1,6 @@
 import { KYC_STAGES, PRODUCTS, STATUSES } from '../activity.ts';
 import type { Dictionaries } from './codes.ts';
-import { OFFSETS, ROW_BYTES, type Rows } from './encode.ts';
+import { monthText, OFFSETS, ROW_BYTES, type Rows } from './encode.ts';
 import { splitContext, splitKind } from './lane.ts';
 
 /** The rollups of a batch, counted in memory while its rows pass by. Exact: no double holds 2^53 kobo or more. */
@@ -149,58 +149,40 @@ export function giveUp(tally: Tally): void {
   tally.totals = new Int32Array(0);
 }
 
-/** Merchants with events, the sum of the successful amounts of each in kobo, and each of the counters as a column. */
-export type Totals = {
-  readonly merchants: readonly number[];
-  readonly kobo: readonly bigint[];
-  readonly counters: readonly (readonly number[])[];
-};
+/** One row of a rollup: its values in the order of its columns, keys first. */
+export type TallyRow = readonly (number | bigint | string)[];
 
-/** In parts, because as lists and as text the totals take many times the memory of the tally. */
-export function* totalsOf({ totals, months }: Tally): Generator<Totals> {
-  const found = totals.length / COUNTERS;
-  let merchants: number[] = [];
-  for (let key = 0; key < found; key += 1) {
-    if (totals.subarray(key * COUNTERS, (key + 1) * COUNTERS).some((count) => count > 0)) merchants.push(key);
-    if (merchants.length < MERCHANTS_PER_PART && key < found - 1) continue;
-    const part = merchants;
-    merchants = [];
-    yield {
-      merchants: part,
-      kobo: koboOf(part, [...months.values()]),
-      counters: Array.from({ length: COUNTERS }, (_, counter) =>
-        part.map((one) => totals[one * COUNTERS + counter] as number),
-      ),
-    };
+/** Of merchant_total, in key order. */
+export function* totalRows({ totals, months }: Tally): Generator<TallyRow> {
+  for (let key = 0, at = 0; at < totals.length; key += 1, at += COUNTERS) {
+    const counters = totals.subarray(at, at + COUNTERS);
+    if (!counters.some((count) => count > 0)) continue;
+    let kobo = 0n;
+    for (const month of months.values()) kobo += sumOf(month, key);
+    yield [key, kobo, ...counters];
   }
 }
 
-const MERCHANTS_PER_PART = 4096;
-
-/** The sum of each merchant over these months. */
-function koboOf(merchants: readonly number[], months: readonly MonthTally[]): bigint[] {
-  return merchants.map((one) => months.reduce((kobo, month) => kobo + sumOf(month, one), 0n));
+/** Of merchant_month, in key order. */
+export function* monthRows({ months }: Tally): Generator<TallyRow> {
+  for (const [number, month] of inOrder(months)) {
+    const firstDay = monthText(number);
+    for (const [key, count] of month.counts.entries()) if (count > 0) yield [firstDay, key, count, sumOf(month, key)];
+  }
 }
+
+/** The months with successes, as first days, in order. */
+export const monthsOf = ({ months }: Tally): string[] => inOrder(months).map(([number]) => monthText(number));
+
+/** Of product_status. */
+export function* outcomeRows({ outcomes }: Tally): Generator<TallyRow> {
+  for (const [index, count] of outcomes.entries()) {
+    const product = PRODUCTS[Math.floor(index / STATUSES.length)] as string;
+    if (count > 0) yield [product, STATUSES[index % STATUSES.length] as string, count];
+  }
+}
+
+const inOrder = (months: Tally['months']) => [...months].sort(([one], [other]) => one - other);
 
 const sumOf = ({ sums, large }: MonthTally, merchantKey: number) =>
   BigInt(sums[merchantKey] ?? 0) + (large.get(merchantKey) ?? 0n);
-
-/** Merchants with successes in a month, how many each, and the sum of their amounts in kobo. */
-export function successesOf(month: MonthTally): { merchants: number[]; counts: number[]; kobo: bigint[] } {
-  const merchants = [...month.counts.keys()].filter((merchant) => (month.counts[merchant] as number) > 0);
-  return {
-    merchants,
-    counts: merchants.map((merchant) => month.counts[merchant] as number),
-    kobo: koboOf(merchants, [month]),
-  };
-}
-
-/** Product, status and number of events, where there are any. */
-export function outcomesOf({ outcomes }: Tally): { products: string[]; statuses: string[]; counts: number[] } {
-  const found = [...outcomes.keys()].filter((index) => (outcomes[index] as number) > 0);
-  return {
-    products: found.map((index) => PRODUCTS[Math.floor(index / STATUSES.length)] as string),
-    statuses: found.map((index) => STATUSES[index % STATUSES.length] as string),
-    counts: found.map((index) => outcomes[index] as number),
-  };
-}
