@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Database, openDatabase, withSession } from '@moniepoint/core/db/database';
+import { distribute } from '@moniepoint/core/db/distribute';
+import { migrate } from '@moniepoint/core/db/migrate';
 import type pg from 'pg';
 import { inject, onTestFinished } from 'vitest';
 
@@ -9,6 +11,7 @@ import { inject, onTestFinished } from 'vitest';
  * @param isEmpty leaves the schema out
  */
 export async function createDatabase(options: { readonly isEmpty?: boolean } = {}): Promise<Database> {
+  if (inject('clusterUrls').length > 0) return createOnCluster(options.isEmpty === true);
   const serverUrl = inject('serverUrl');
   const name = `moniepoint_test_${randomBytes(6).toString('hex')}`;
   const server = await openDatabase(serverUrl, '', 'test');
@@ -24,8 +27,43 @@ export async function createDatabase(options: { readonly isEmpty?: boolean } = {
       await client.query(`DROP DATABASE ${name}`);
     }),
   );
-  return openDatabase(serverUrl.replace(/(:\/\/[^/]*)\/[^?]*/, `$1/${name}`), '', 'test');
+  return openDatabase(withName(serverUrl, name), '', 'test');
 }
+
+const withName = (url: string, name: string) => url.replace(/(:\/\/[^/]*)\/[^?]*/, `$1/${name}`);
+
+/** The same on every node of a cluster, with its events distributed. */
+async function createOnCluster(isEmpty: boolean): Promise<Database> {
+  const name = `moniepoint_test_${randomBytes(6).toString('hex')}`;
+  const nodes = await Promise.all(inject('clusterUrls').map((url) => openDatabase(url, '', 'test')));
+  const [coordinator, ...workers] = inject('clusterUrls').map((url) => new URL(withName(url, name)));
+  for (const node of nodes) await query(node, `CREATE DATABASE ${name} TEMPLATE template0`);
+  onTestFinished(async () => {
+    const [server] = nodes as [Database, ...Database[]];
+    // The cluster's own sessions stay open.
+    const left = `SELECT FROM pg_stat_activity WHERE datname = '${name}' AND application_name LIKE 'moniepoint%'`;
+    const sessions = await query(
+      server,
+      `SELECT pg_sleep(0.05) FROM generate_series(1, 40) WHERE EXISTS (${left})`,
+    ).then(() => query(server, left));
+    for (const node of nodes) await query(node, `DROP DATABASE ${name} WITH (FORCE)`);
+    if (sessions.length > 0) throw new Error(`${sessions.length} sessions were left open`);
+  });
+  for (const { href } of [...workers, coordinator as URL]) {
+    await withSession(await openDatabase(href, '', 'test'), 'test', (client) => client.query('CREATE EXTENSION citus'));
+  }
+  const database = await openDatabase((coordinator as URL).href, '', 'test');
+  await withSession(database, 'test', async (client) => {
+    await client.query('SELECT citus_set_coordinator_host($1, $2)', placeOf(coordinator as URL));
+    for (const worker of workers) await client.query('SELECT citus_add_node($1, $2)', placeOf(worker));
+    if (isEmpty) return;
+    await migrate(client);
+    await distribute(client, 4);
+  });
+  return database;
+}
+
+const placeOf = ({ hostname, port }: URL) => [hostname, Number(port || 5432)];
 
 /** Runs one query in a session of its own. */
 export async function query<Row extends pg.QueryResultRow>(

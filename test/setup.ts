@@ -14,15 +14,19 @@ declare module 'vitest' {
     /** A server on which tests may create databases. */
     serverUrl: string;
     templateName: string;
+    /** The nodes of a Citus cluster, on which each test has a database that is distributed; the coordinator comes first. */
+    clusterUrls: readonly string[];
   }
 }
 
 /**
  * One throw-away server for the whole run, with a migrated template database that each test file clones. With
- * TEST_DATABASE_URL set, that server is used instead: any PostgreSQL 14 to 18 where the user may create databases.
+ * TEST_DATABASE_URL set, that server is used instead: any PostgreSQL 14 to 18 where the user may create databases. With
+ * CITUS_URL set, it is the cluster whose coordinator that names.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const given = process.env.TEST_DATABASE_URL;
+  const clusterUrls = await findCluster(process.env.CITUS_URL);
+  const given = clusterUrls[0] ?? process.env.TEST_DATABASE_URL;
   const root = mkdtempSync(join(tmpdir(), 'mp-'));
   chmodSync(root, 0o755); // the servers of a root user run as another one
   const lease =
@@ -33,6 +37,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 
   const templateName = `moniepoint_template_${process.pid}`;
   await onServer(serverUrl, `CREATE DATABASE ${templateName}`);
+  project.provide('clusterUrls', clusterUrls);
   const template = await connect(withDatabaseName(serverUrl, templateName));
   await migrate(template);
   await template.end();
@@ -46,6 +51,19 @@ export default async function setup(project: TestProject): Promise<() => Promise
     refuseOrphans(root);
     rmSync(root, { recursive: true, force: true });
   };
+}
+
+/** The nodes that the coordinator knows, itself first; none where there is no cluster. */
+async function findCluster(url: string | undefined): Promise<string[]> {
+  if (url === undefined) return [];
+  const client = await connect(url);
+  const { rows } = await client.query<{ host: string; port: number }>(
+    'SELECT nodename AS host, nodeport AS port FROM pg_dist_node WHERE isactive ORDER BY groupid',
+  );
+  await client.end();
+  return rows.map(({ host, port }) =>
+    Object.assign(new URL(url), { hostname: host, port: String(port), pathname: '/postgres' }).href,
+  );
 }
 
 async function onServer(serverUrl: string, statement: string): Promise<void> {

@@ -184,6 +184,19 @@ export const COMMANDS: readonly (CommandRow | CommandGroup)[] = [
     load: () => import('./commands/migrate.ts'),
   },
   {
+    name: 'distribute',
+    summary: 'Spread the events over the nodes of a Citus cluster',
+    options: ['shards', 'lockWait', ...DATABASE_OPTIONS],
+    examples: [
+      [
+        'moniepoint distribute --database-url postgresql://owner@coordinator/moniepoint',
+        'once, also with data loaded; again, it does nothing',
+      ],
+      ['moniepoint distribute --shards 64', 'for more nodes than a dozen later'],
+    ],
+    load: () => import('./commands/distribute.ts'),
+  },
+  {
     name: 'generate',
     summary: 'Write seeded sample files with faults of every kind',
     argument: { syntax: '[directory]', help: 'where to write them (default: data)' },

@@ -324,6 +324,11 @@ export const OPTIONS = {
     rule: duration,
     default: 0,
   }),
+  shards: option({
+    flag: '--shards <n>',
+    help: 'parts into which the events are cut, at least a few for each node that there will be (default: 32)',
+    rule: within(1, 1024, 'a whole number from 1 to 1024'),
+  }),
   retryFor: option({
     flag: '--retry-for <duration>',
     env: 'IMPORT_RETRY_FOR',

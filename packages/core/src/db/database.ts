@@ -144,10 +144,11 @@ async function connect(url: string, place: string, role: string): Promise<pg.Cli
 }
 
 async function refuseUnusable(client: pg.Client, place: string): Promise<void> {
-  const { rows } = await client.query<{ version: number; encoding: string }>(
-    `SELECT current_setting('server_version_num')::int AS version, current_setting('server_encoding') AS encoding`,
+  const { rows } = await client.query<{ version: number; encoding: string; is_citus: boolean }>(
+    `SELECT current_setting('server_version_num')::int AS version, current_setting('server_encoding') AS encoding,
+            to_regclass('pg_catalog.pg_dist_local_group') IS NOT NULL AS is_citus`,
   );
-  const { version, encoding } = rows[0]!;
+  const { version, encoding, is_citus: isCitus } = rows[0]!;
   if (version < OLDEST_SERVER_VERSION) {
     throw new MoniepointError(
       'database',
@@ -160,6 +161,21 @@ async function refuseUnusable(client: pg.Client, place: string): Promise<void> {
       `${place}: found a database in ${encoding}, expected UTF8. Create one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`,
     );
   }
+  if (isCitus) await refuseWorker(client, place);
+}
+
+/** A worker knows nothing of the tables that stay on the coordinator. */
+async function refuseWorker(client: pg.Client, place: string): Promise<void> {
+  const { rows } = await client.query<{ coordinator: string | null }>(
+    `SELECT (SELECT nodename || ':' || nodeport FROM pg_dist_node WHERE pg_dist_node.groupid = 0) AS coordinator
+       FROM pg_dist_local_group
+      WHERE groupid <> 0`,
+  );
+  if (rows[0] === undefined) return;
+  throw new MoniepointError(
+    'database',
+    `${place}: is a worker of a Citus cluster, expected its coordinator. Name that in DATABASE_URL: ${rows[0].coordinator ?? 'the cluster does not say where it is'}.`,
+  );
 }
 
 /** The session's connection: known to pg, unknown to its types. */

@@ -21,14 +21,17 @@ export const CANDIDATE_COPY = `COPY candidate (${COLUMNS}, line) FROM STDIN (FOR
 
 /**
  * The session's own tables. `candidate` holds occurrences of which it is not known yet whether they are the first;
- * `judged` says it of each. `newcomer` and `leaver` hold the events that entered `event` and left it by SQL, for the
- * rollups. `file_order` says which file comes first.
+ * `judged` says it of each, and `stored` holds the events that are in their place already. `newcomer` and `leaver` hold the
+ * events that entered `event` and left it by SQL, for the rollups. `file_order` says which file comes first.
+ *
+ * No statement of settling mixes `event`, which may lie on other machines, with changes of tables that do not.
  */
 export async function createSettlingTables(client: pg.Client): Promise<void> {
   await client.query(`
     CREATE TEMP TABLE IF NOT EXISTS candidate (LIKE event, line bigint);
     CREATE TEMP TABLE IF NOT EXISTS judged
       (LIKE candidate, file_place bigint, nth bigint, stored_file_id int, is_conflict boolean);
+    CREATE TEMP TABLE IF NOT EXISTS stored (LIKE event);
     CREATE TEMP TABLE IF NOT EXISTS newcomer (LIKE event);
     CREATE TEMP TABLE IF NOT EXISTS leaver (LIKE event);
     CREATE TEMP TABLE IF NOT EXISTS file_order (file_id int PRIMARY KEY, place bigint)`);
@@ -40,19 +43,16 @@ export async function createSettlingTables(client: pg.Client): Promise<void> {
  */
 export async function takeOutFiles(client: pg.Client, fileIds: readonly number[]): Promise<void> {
   if (fileIds.length === 0) return;
-  await client.query(
-    `WITH gone AS (DELETE FROM event WHERE file_id = ANY($1) RETURNING *),
-          counted AS (INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM gone),
-          own AS (DELETE FROM duplicate WHERE file_id = ANY($1)),
-          freed AS (DELETE FROM duplicate d USING gone g
-                     WHERE d.event_id = g.event_id AND d.file_id <> ALL($1)
-                 RETURNING d.*)
-     INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, line FROM freed`,
-    [fileIds],
-  );
-  await client.query('DELETE FROM reject WHERE file_id = ANY($1)', [fileIds]);
-  await client.query('DELETE FROM coercion WHERE file_id = ANY($1)', [fileIds]);
+  await client.query(`INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM event WHERE file_id = ANY($1)`, [fileIds]);
+  for (const table of ['event', 'duplicate', 'reject', 'coercion'])
+    await client.query(`DELETE FROM ${table} WHERE file_id = ANY($1)`, [fileIds]);
+  await client.query(FREE_DUPLICATES_OF_LEAVERS);
 }
+
+/** Occurrences behind an event that left are candidates for its place. */
+const FREE_DUPLICATES_OF_LEAVERS = `
+  WITH freed AS (DELETE FROM duplicate d USING leaver x WHERE d.event_id = x.event_id RETURNING d.*)
+  INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, line FROM freed`;
 
 /** A file of the running batch, which the ledger does not know yet. */
 export type NewFile = { readonly fileId: number; readonly name: string; readonly path: string };
@@ -104,7 +104,7 @@ export async function settle(client: pg.Client, newFiles: readonly NewFile[]): P
 
 /** Empties the session's tables for the next batch. */
 export async function clearSettlingTables(client: pg.Client): Promise<void> {
-  await client.query('TRUNCATE candidate, judged, newcomer, leaver, file_order');
+  await client.query('TRUNCATE candidate, judged, stored, newcomer, leaver, file_order');
 }
 
 /** A file that is read once more beside its loaded version stands at the same place, so that it displaces nothing. */
@@ -122,7 +122,13 @@ async function orderFiles(client: pg.Client, newFiles: readonly NewFile[]): Prom
 /** Finds for each candidate which one it is among those of its event, and the stored event. */
 async function judge(client: pg.Client): Promise<void> {
   // Without statistics the planner may read all of `event` to find the few that are there.
-  await client.query('TRUNCATE judged; ANALYZE candidate');
+  await client.query('TRUNCATE judged, stored; ANALYZE candidate');
+  // By itself, because it asks the events alone: where they are distributed, the ids go to the nodes. In the order of the
+  // index, which is walked once.
+  await client.query(
+    `INSERT INTO stored (${COLUMNS})
+     SELECT ${COLUMNS} FROM event JOIN (SELECT DISTINCT event_id FROM candidate ORDER BY event_id) AS c USING (event_id)`,
+  );
   await client.query(
     `INSERT INTO judged (${COLUMNS}, line, file_place, nth, stored_file_id, is_conflict)
      SELECT ${columnsOf('c')}, c.line, c.place, c.nth, e.file_id, ${differs('c', 'e')}
@@ -130,7 +136,7 @@ async function judge(client: pg.Client): Promise<void> {
                     row_number() OVER (PARTITION BY event_id ORDER BY place, line NULLS FIRST) AS nth
                FROM candidate
                JOIN file_order USING (file_id)) c
-       LEFT JOIN event e ON e.event_id = c.event_id`,
+       LEFT JOIN stored e ON e.event_id = c.event_id`,
   );
 }
 
@@ -138,21 +144,19 @@ async function judge(client: pg.Client): Promise<void> {
  * Takes stored events out of which an earlier occurrence is among the candidates. They become candidates themselves, and
  * so do the later occurrences that were compared with them.
  *
- * @returns how many candidates came to the others by this
+ * @returns how many events were taken out
  */
 async function displace(client: pg.Client): Promise<number> {
   const { rowCount } = await client.query(
-    `WITH displaced AS (DELETE FROM event e
-                         USING judged j, file_order o
-                         WHERE j.nth = 1 AND o.file_id = j.stored_file_id AND j.file_place < o.place
-                           AND e.event_id = j.event_id
-                     RETURNING e.*),
-          counted AS (INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM displaced),
-          freed AS (DELETE FROM duplicate d USING displaced x WHERE d.event_id = x.event_id RETURNING d.*)
-     INSERT INTO candidate (${COLUMNS}, line)
-     SELECT ${COLUMNS}, NULL FROM displaced
-      UNION ALL
-     SELECT ${COLUMNS}, line FROM freed`,
+    `WITH displaced AS (SELECT ${columnsOf('s')}
+                          FROM stored s
+                          JOIN judged j ON j.event_id = s.event_id AND j.nth = 1
+                          JOIN file_order o ON o.file_id = s.file_id AND j.file_place < o.place),
+          counted AS (INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM displaced)
+     INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, NULL FROM displaced`,
   );
-  return rowCount ?? 0;
+  if (!rowCount) return 0;
+  await client.query('DELETE FROM event WHERE event_id IN (SELECT event_id FROM leaver)');
+  await client.query(FREE_DUPLICATES_OF_LEAVERS);
+  return rowCount;
 }
