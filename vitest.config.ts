@@ -3,6 +3,9 @@ import { defineConfig } from 'vitest/config';
 
 const source = (name: string) => new URL(`./packages/${name}/src/`, import.meta.url).pathname;
 
+/** Those of the embedded server, of packages and of examples have nothing to do with a cluster. */
+const isCluster = process.env.CITUS_URL !== undefined;
+
 export default defineConfig({
   resolve: {
     // Tests run on the sources; only those that start a process run what was built.
@@ -12,7 +15,7 @@ export default defineConfig({
     ],
   },
   test: {
-    include: ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts'],
+    include: ['packages/*/src/**/*.test.ts', isCluster ? 'test/citus/*.test.ts' : 'test/*.test.ts'],
     globalSetup: './test/setup.ts',
     pool: 'forks',
     // Most of the time a test waits for a server or for another process, so that two share two cores well.

@@ -61,8 +61,8 @@ async function findCluster(url: string | undefined): Promise<string[]> {
     'SELECT nodename AS host, nodeport AS port FROM pg_dist_node WHERE isactive ORDER BY groupid',
   );
   await client.end();
-  return rows.map(({ host, port }) =>
-    Object.assign(new URL(url), { hostname: host, port: String(port), pathname: '/postgres' }).href,
+  return rows.map(
+    ({ host, port }) => Object.assign(new URL(url), { hostname: host, port: String(port), pathname: '/postgres' }).href,
   );
 }
 

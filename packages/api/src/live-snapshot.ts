@@ -59,7 +59,11 @@ const COUNT_PAUSE_MS = 5_000;
 const COUNT_DURING_IMPORT_MS = 500;
 const COUNT_DURING_IMPORT_EVERY_MS = 10_000;
 /** Somebody holds the events, it took too long, or the schema is older: none of them is a trouble to tell of. */
-const COUNT_LATER = ['55P03', '57014', '42P01', '42703']; // lock_not_available, query_canceled, undefined_table, undefined_column
+const COUNT_LATER = [
+  '55P03', // lock_not_available
+  '57014', // query_canceled
+  ...['42P01', '42703', '42883'], // undefined_table, undefined_column, undefined_function
+];
 const CLOSE_DEADLINE_MS = 1_500;
 /** Lines of the ledger kept in memory. */
 const MAX_IMPORTS = 1_000;

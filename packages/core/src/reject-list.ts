@@ -92,7 +92,7 @@ export async function countOpenRejects(client: pg.Client): Promise<OpenRejects> 
               WHERE status = 'loaded'
               GROUP BY reason) AS of_loaded
        LEFT JOIN (SELECT reason, sum(stored) AS stored FROM stored_reject GROUP BY reason) AS of_stored USING (reason)
-       LEFT JOIN (SELECT reason, count(*) AS open FROM open_reject GROUP BY reason) AS of_open USING (reason)
+       LEFT JOIN count_open_rejects() AS of_open USING (reason)
       ORDER BY reason`,
   );
   return Object.fromEntries(rows.map(({ reason, open }) => [reason, open]));

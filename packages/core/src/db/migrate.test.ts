@@ -15,6 +15,7 @@ describe('migrate', () => {
       '0002_monthly_volumes',
       '0003_open_rejects',
       '0004_reload_schedule',
+      '0005_open_rejects_apart',
     ]);
     expect(await query(database, 'SELECT FROM activity')).toEqual([]);
   });
@@ -77,6 +78,7 @@ describe('migrate', () => {
       '0002_monthly_volumes',
       '0003_open_rejects',
       '0004_reload_schedule',
+      '0005_open_rejects_apart',
     ]);
     await client.end();
     expect(await query(database, 'SELECT name FROM ledger')).toEqual([{ name: 'activities_20240101.csv' }]);

@@ -14,10 +14,19 @@ describe('the role that the API reads with', () => {
     await withSession(database, 'test', async (client) => {
       expect(await hasReader(client)).toBe(true);
       const asReader = (text: string) => inTransaction(client, () => client.query(text), readOnly(true));
-      const views = ['open_reject', 'stored_reject'];
-      for (const table of ['snapshot', 'ledger', 'import_run', 'merchant', 'merchant_month', ...views])
+      const readable = ['snapshot', 'ledger', 'import_run', 'merchant', 'merchant_month', 'stored_reject'];
+      for (const table of [...readable, 'count_open_rejects()'])
         expect((await asReader(`SELECT FROM ${table}`)).rowCount).toBe(0);
-      for (const table of ['event', 'activity', 'reject', 'coercion', 'duplicate', 'kind', 'merchant_total'])
+      for (const table of [
+        'event',
+        'activity',
+        'reject',
+        'coercion',
+        'duplicate',
+        'kind',
+        'merchant_total',
+        'open_reject',
+      ])
         await expect(asReader(`SELECT FROM ${table}`), table).rejects.toMatchObject(INSUFFICIENT_PRIVILEGE);
       await expect(asReader('DELETE FROM snapshot')).rejects.toMatchObject(READ_ONLY_TRANSACTION);
       const writing = { ...readOnly(true), begin: `BEGIN; SET LOCAL ROLE ${READER_ROLE}` };

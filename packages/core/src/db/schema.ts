@@ -350,15 +350,18 @@ const SAME = sql.raw('merchant_key, event_us, amount_kobo, kind_key, context_key
  * lacks nothing but an id is repaired once another file brought an event that equals it in everything else; one event repairs
  * one of those that say the same, so both are counted, and the rejects without an event are the last of them.
  *
- * Neither branch joins what it finds with anything, because the planner knows nothing of how many there are: ids are looked up
- * in the index one by one, events are held against one hash of what was said, and what is equal is sorted together.
+ * The events are asked for by themselves, with what the rejects say as a list: where they are distributed, the list goes to
+ * them. What is equal to what was said without an id is sorted together rather than joined, because the planner knows nothing
+ * of how much there is.
  */
 export const openReject = pgView('open_reject', {
   fileId: integer('file_id'),
   line: bigint('line', { mode: 'number' }),
   reason: text('reason').$type<RejectReason>(),
 }).as(sql`
-  WITH wanted AS (
+  WITH named AS (
+    SELECT file_id, line, reason, unnest(event_ids) AS event_id FROM reject WHERE said IS NULL
+  ), wanted AS (
     SELECT file_id,
            line,
            (SELECT merchant_key FROM merchant WHERE merchant_id = said->>'merchant_id') AS merchant_key,
@@ -387,9 +390,9 @@ export const openReject = pgView('open_reject', {
       FROM placed
     WINDOW same AS (PARTITION BY ${SAME})
   )
-  SELECT file_id, line, reason
-    FROM reject
-   WHERE said IS NULL AND NOT EXISTS (SELECT FROM event WHERE event_id = ANY (event_ids))
+  (SELECT file_id, line, reason FROM reject WHERE said IS NULL
+   EXCEPT
+   SELECT file_id, line, reason FROM named JOIN (SELECT event_id FROM event WHERE event_id IN (SELECT event_id FROM named)) AS stored USING (event_id))
    UNION ALL
   SELECT file_id, line, 'event_id'
     FROM counted
