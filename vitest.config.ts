@@ -20,7 +20,7 @@ export default defineConfig({
     pool: 'forks',
     // Most of the time a test waits for a server or for another process, so that two share two cores well.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    testTimeout: 120_000,
+    testTimeout: isCluster ? 600_000 : 120_000,
     hookTimeout: 120_000,
     // On a busy machine a process takes seconds to start. What has to happen within a time says so where it is expected.
     expect: { poll: { timeout: 30_000 } },

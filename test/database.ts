@@ -73,3 +73,16 @@ export async function query<Row extends pg.QueryResultRow>(
 ): Promise<Row[]> {
   return withSession(database, 'test', async (client) => (await client.query<Row>(text, values)).rows);
 }
+
+/** Takes everything of ours out of a database. */
+export async function dropSchema(database: Database): Promise<void> {
+  const tables = await query<{ name: string }>(
+    database,
+    `SELECT oid::regclass::text AS name
+       FROM pg_class
+      WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+        AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')`,
+  );
+  for (const { name } of tables) await query(database, `DROP TABLE ${name} CASCADE`);
+  await query(database, 'DROP FUNCTION count_open_rejects()');
+}

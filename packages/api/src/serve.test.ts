@@ -6,7 +6,7 @@ import { runImport } from '@moniepoint/core/import/run';
 import { SNAPSHOT_CHANNEL } from '@moniepoint/core/snapshot';
 import pino from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createDatabase, query } from '../../../test/database.ts';
+import { createDatabase, dropSchema, query } from '../../../test/database.ts';
 import { createFolder, eventId, row, writeActivities } from '../../../test/files.ts';
 import { PLAIN_IMPORT } from '../../../test/import.ts';
 import { type RunningApi, startApi } from './serve.ts';
@@ -263,7 +263,7 @@ describe('the live snapshot', () => {
       );
     await load(row({ merchant_id: 'OLD' }));
     await expect.poll(answers, WITHIN_A_SECOND).toEqual(Array(3).fill(expect.stringContaining('OLD')));
-    await query(database, 'DROP SCHEMA public CASCADE; CREATE SCHEMA public');
+    await dropSchema(database);
     await load(row({ merchant_id: 'NEW' }));
     await expect.poll(answers, WITHIN_A_SECOND).toEqual(Array(3).fill(expect.stringContaining('NEW')));
     await load(row({ merchant_id: 'NEWER', amount: '1', event_id: eventId(2) }));

@@ -87,7 +87,7 @@ it('a session that the server ended counts as a lost connection; a failed statem
   const { rows } = await victim.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
   const sleeping = victim.query('SELECT pg_sleep(30)').catch((error: unknown) => error);
   const killer = await database.connect('test');
-  await killer.query('SELECT pg_terminate_backend($1)', [rows[0]?.pid]);
+  await killer.query('SELECT pg_terminate_backend($1::int)', [rows[0]?.pid]);
   expect(isConnectionLost(victim, await sleeping)).toBe(true);
   expect(isConnectionLost(victim, await victim.query('SELECT 1').catch((error: unknown) => error))).toBe(true);
   await killer.end();

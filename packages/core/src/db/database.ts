@@ -288,7 +288,7 @@ export function cancelOnAbort(database: Database, client: pg.Client, signal: Abo
   let cancelling = Promise.resolve();
   const onAbort = () => {
     cancelling = withSession(database, 'cancel', async (other) => {
-      await other.query('SELECT pg_cancel_backend($1)', [pid]);
+      await other.query('SELECT pg_cancel_backend($1::int)', [pid]);
     }).catch(() => {}); // whoever was told of the abort notices it between two statements
   };
   signal.addEventListener('abort', onAbort, { once: true });

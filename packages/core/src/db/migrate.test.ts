@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { createDatabase, query } from '../../../../test/database.ts';
+import { createDatabase, dropSchema, query } from '../../../../test/database.ts';
 import { migrate, refuseNewerSchema } from './migrate.ts';
 
 describe('migrate', () => {
@@ -28,7 +28,7 @@ describe('migrate', () => {
       '',
     );
     const { entries } = JSON.parse(readFileSync(new URL('meta/_journal.json', drizzle), 'utf8'));
-    await query(database, 'DROP SCHEMA public CASCADE; CREATE SCHEMA public');
+    await dropSchema(database);
     await query(database, first);
     await query(
       database,

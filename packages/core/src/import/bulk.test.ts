@@ -189,7 +189,7 @@ describe('the bulk path', () => {
   it('asks for no more than a role that may load rows has: then files go in one by one', async () => {
     const database = await createDatabase();
     const role = `loader_${randomBytes(4).toString('hex')}`;
-    await query(database, `CREATE ROLE ${role}; GRANT ${role} TO CURRENT_USER`);
+    await query(database, `CREATE ROLE ${role} LOGIN; GRANT ${role} TO CURRENT_USER`);
     onTestFinished(async () => {
       await query(database, `DROP OWNED BY ${role}; DROP ROLE ${role}`);
     });

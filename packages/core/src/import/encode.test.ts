@@ -47,11 +47,11 @@ it('what is encoded and copied is what SQL reads back, for any row', async () =>
         });
 
         await client.query('BEGIN');
+        await saveDictionaries(client, dictionaries);
         const copy = copyInto(client, EVENT_COPY);
         await copy.write(rows.bytes.subarray(0, rows.count * ROW_BYTES));
         await copy.pause();
         await client.query('UPDATE event SET file_id = $1', [fileId]);
-        await saveDictionaries(client, dictionaries);
         const stored = await client.query(
           `SELECT replace(event_id::text, '-', '') AS id, merchant_id, (extract(epoch FROM event_timestamp) * 1000000)::bigint::text AS us,
                 product, event_type, amount::text, status, channel, region, merchant_tier, file_id

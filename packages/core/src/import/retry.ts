@@ -11,12 +11,16 @@ const TRANSIENT_SQLSTATES = new Set([
   '08001', // sqlclient_unable_to_establish_sqlconnection
   '08003', // connection_does_not_exist
   '08006', // connection_failure
+  '23505', // unique_violation: an event that a node of a cluster is about to commit for an import that was killed
   '40001', // serialization_failure
   '40P01', // deadlock_detected
   '53300', // too_many_connections
   '57P01', // admin_shutdown
   '57P02', // crash_shutdown
   '57P03', // cannot_connect_now
+  // What a cluster's coordinator says of a node that dies. From one server they tell of a fault of its own, which comes again.
+  '58030', // io_error
+  'XX000', // internal_error
 ]);
 
 const FIRST_WAIT_MS = 250;
