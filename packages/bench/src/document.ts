@@ -27,7 +27,7 @@ export const machineFacts = (command: string) => ({
 });
 
 /** Replaces the section of docs/performance.md on one kind of server by what was measured. */
-export function writeResults(section: 'embedded' | 'external', results: Section): void {
+export function writeResults(section: 'embedded' | 'external' | 'cluster', results: Section): void {
   replaceSection(section, render(results));
 }
 
@@ -89,7 +89,7 @@ export function writeStartResults(
 }
 
 function replaceSection(section: string, content: string): void {
-  const script = { http: 'bench:http', start: 'bench:start' }[section] ?? 'bench';
+  const script = { http: 'bench:http', start: 'bench:start', cluster: 'bench:citus' }[section] ?? 'bench';
   const begin = `<!-- ${section}: written by pnpm ${script} -->`;
   const end = `<!-- end of ${section} -->`;
   const text = readFileSync(DOCUMENT, 'utf8');
@@ -106,37 +106,36 @@ const list = (facts: Readonly<Record<string, string>>) =>
 function render({ results, measures, facts }: Section): string {
   const bare = results.find(({ name }) => name.includes('bare'));
   const base = bare === undefined ? null : medianOf(bare.runs.map(({ seconds }) => seconds / bare.share));
-  return [
-    list(facts),
-    table(
-      ['', 'median s', 'all rounds', '÷ bare \\copy', 'peak MB', 'rows'],
-      results.map(({ name, share, runs }) => {
-        const seconds = runs.map((run) => run.seconds / share);
-        const memory = runs.map(({ peakMb }) => peakMb ?? 0);
-        return [
-          share === 1 ? name : `${name} (scaled up from ${share * 100} % of the files)`,
-          medianOf(seconds).toFixed(1),
-          seconds.map((value) => value.toFixed(1)).join(', '),
-          base === null ? '' : (medianOf(seconds) / base).toFixed(2),
-          medianOf(memory) === 0 ? '' : String(medianOf(memory)),
-          Math.round(medianOf(runs.map((run) => run.rows))).toLocaleString('en'),
-        ];
-      }),
-    ),
-    table(
-      ['', 'median', 'all rounds'],
-      measures.map(({ name, unit, values }) => [
-        name,
-        `${format(medianOf(values), unit)} ${unit}`.trim(),
-        values.length === 1 ? '' : values.map((value) => format(value, unit)).join(', '),
-      ]),
-    ),
-  ].join('\n\n');
+  const ofContenders = table(
+    ['', 'median s', 'all rounds', '÷ bare \\copy', 'peak MB', 'rows'],
+    results.map(({ name, share, runs }) => {
+      const seconds = runs.map((run) => run.seconds / share);
+      const memory = runs.map(({ peakMb }) => peakMb ?? 0);
+      return [
+        share === 1 ? name : `${name} (scaled up from ${share * 100} % of the files)`,
+        medianOf(seconds).toFixed(1),
+        seconds.map((value) => value.toFixed(1)).join(', '),
+        base === null ? '' : (medianOf(seconds) / base).toFixed(2),
+        medianOf(memory) === 0 ? '' : String(medianOf(memory)),
+        Math.round(medianOf(runs.map((run) => run.rows))).toLocaleString('en'),
+      ];
+    }),
+  );
+  const ofOurselves = table(
+    ['', 'median', 'all rounds'],
+    measures.map(({ name, unit, values }) => [
+      name,
+      `${format(medianOf(values), unit)} ${unit}`.trim(),
+      values.length === 1 ? '' : values.map((value) => format(value, unit)).join(', '),
+    ]),
+  );
+  return [list(facts), ...(results.length === 0 ? [] : [ofContenders]), ofOurselves].join('\n\n');
 }
 
-const format = (value: number, unit: string) => (unit === 'MB' ? String(Math.round(value)) : value.toFixed(2));
+const format = (value: number, unit: string) =>
+  unit === 'MB' || unit === 'bytes' ? String(Math.round(value)) : value.toFixed(2);
 
-const medianOf = (values: readonly number[]) =>
+export const medianOf = (values: readonly number[]) =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

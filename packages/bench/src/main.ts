@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { openDatabase, withSession } from '@moniepoint/core/db/database';
 import { CONTENDERS, type Contender, type Outcome, runMoniepoint } from './contenders.ts';
 import { type BenchData, describe, prepareData } from './data.ts';
-import { type Measure, machineFacts, type Result, writeResults } from './document.ts';
+import { type Measure, machineFacts, medianOf, type Result, writeResults } from './document.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -26,8 +26,6 @@ const rounds = Number(flags.rounds);
 const DATABASE = 'moniepoint_bench';
 
 const say = (text: string) => process.stderr.write(`${text}\n`);
-const median = (values: readonly number[]) =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 
 const home = join(flags.folder, 'server');
 mkdirSync(flags.folder, { recursive: true, mode: 0o755 });
@@ -107,7 +105,7 @@ async function measureOurselves(data: BenchData): Promise<Measure[]> {
     await renew();
     runs.dayEmpty.push((await runMoniepoint(['import', day.folder], url)).seconds);
   }
-  const perRow = (seconds: number[], count: number) => (median(seconds) / count) * 1e6;
+  const perRow = (seconds: number[], count: number) => (medianOf(seconds) / count) * 1e6;
   const linear = perRow(runs.large, largeRows) / perRow(runs.small, smallRows);
   return [
     { name: `import of ${largeRows.toLocaleString('en')} rows`, unit: 's', values: runs.large },
@@ -118,7 +116,7 @@ async function measureOurselves(data: BenchData): Promise<Measure[]> {
     { name: `unchanged folder of ${data.files.length} files`, unit: 's', values: runs.unchanged },
     { name: 'one new day of 25,000 rows into all of them', unit: 's', values: runs.dayLarge },
     { name: 'the same day into an empty database', unit: 's', values: runs.dayEmpty },
-    { name: 'one new day, full ÷ empty', unit: '', values: [median(runs.dayLarge) / median(runs.dayEmpty)] },
+    { name: 'one new day, full ÷ empty', unit: '', values: [medianOf(runs.dayLarge) / medianOf(runs.dayEmpty)] },
   ];
 }
 
