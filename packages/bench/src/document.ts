@@ -15,7 +15,7 @@ export type Section = {
   readonly facts: Readonly<Record<string, string>>;
 };
 
-const DOCUMENT = new URL('../../../docs/performance.md', import.meta.url);
+const DOCUMENTS = new URL('../../../docs/', import.meta.url);
 
 /** Where, when and by what a section was measured. */
 export const machineFacts = (command: string) => ({
@@ -88,15 +88,24 @@ export function writeStartResults(
   replaceSection('start', `${list(facts)}\n\n${table(['', 'median ms', 'least', 'most', '÷ Commander alone'], rows)}`);
 }
 
-function replaceSection(section: string, content: string): void {
-  const script = { http: 'bench:http', start: 'bench:start', cluster: 'bench:citus' }[section] ?? 'bench';
+/** Replaces what a script wrote before, between its two comments. */
+export function replaceSection(section: string, content: string, document = 'performance.md'): void {
+  const script = SCRIPTS[section] ?? 'bench';
   const begin = `<!-- ${section}: written by pnpm ${script} -->`;
   const end = `<!-- end of ${section} -->`;
-  const text = readFileSync(DOCUMENT, 'utf8');
+  const path = new URL(document, DOCUMENTS);
+  const text = readFileSync(path, 'utf8');
   const [before, rest] = text.split(begin) as [string, string];
   const after = rest.slice(rest.indexOf(end));
-  writeFileSync(DOCUMENT, `${before}${begin}\n\n${content}\n\n${after}`);
+  writeFileSync(path, `${before}${begin}\n\n${content}\n\n${after}`);
 }
+
+const SCRIPTS: Readonly<Record<string, string>> = {
+  http: 'bench:http',
+  start: 'bench:start',
+  cluster: 'bench:citus',
+  scale: 'bench:scale',
+};
 
 const list = (facts: Readonly<Record<string, string>>) =>
   Object.entries(facts)
@@ -138,7 +147,7 @@ const format = (value: number, unit: string) =>
 export const medianOf = (values: readonly number[]) =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }

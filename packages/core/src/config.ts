@@ -326,7 +326,7 @@ export const OPTIONS = {
   }),
   shards: option({
     flag: '--shards <n>',
-    help: 'parts into which the events are cut, at least a few for each node that there will be (default: 32)',
+    help: 'parts into which the events are cut, at least a few for each node that there will be (default: 16)',
     rule: within(1, 1024, 'a whole number from 1 to 1024'),
   }),
   retryFor: option({

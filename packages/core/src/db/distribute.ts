@@ -6,7 +6,7 @@ import { inTransaction } from './database.ts';
 const REFERENCE_TABLES = ['merchant', 'kind', 'context'] as const;
 /** Not joined by Citus with anything else that is distributed, so it has its shards to itself. */
 const NO_COLOCATION = 'none';
-const DEFAULT_SHARDS = 32;
+const DEFAULT_SHARDS = 16;
 
 /** What `distribute` found or made. */
 export type Distribution = {
