@@ -27,8 +27,14 @@ type RunningCopy = {
   failure: Error | null;
 };
 
-/** @param statement a `COPY … FROM STDIN (FORMAT binary)` */
-export function copyInto(client: pg.Client, statement: string): CopyTarget {
+/** What stands around the rows. */
+type Frame = { readonly header: Buffer; readonly trailer: Buffer };
+const BINARY: Frame = { header: COPY_HEADER, trailer: COPY_TRAILER };
+/** Of a `COPY … FROM STDIN` whose rows are lines of text. */
+export const TEXT: Frame = { header: Buffer.alloc(0), trailer: Buffer.alloc(0) };
+
+/** @param statement a `COPY … FROM STDIN (FORMAT binary)`, unless the frame is another one */
+export function copyInto(client: pg.Client, statement: string, { header, trailer }: Frame = BINARY): CopyTarget {
   const socket = socketOf(client);
   let running: RunningCopy | null = null;
   const start = (): RunningCopy => {
@@ -40,7 +46,7 @@ export function copyInto(client: pg.Client, statement: string): CopyTarget {
       stream.destroy();
     });
     copy.done.catch(() => {}); // told by the write or pause that comes next
-    stream.write(COPY_HEADER);
+    if (header.length > 0) stream.write(header);
     return copy;
   };
   return {
@@ -60,7 +66,8 @@ export function copyInto(client: pg.Client, statement: string): CopyTarget {
       const { stream, done, failure } = running;
       if (failure !== null) throw failure;
       running = null;
-      stream.end(COPY_TRAILER);
+      if (trailer.length > 0) stream.write(trailer);
+      stream.end();
       await done;
     },
     abort: async () => {

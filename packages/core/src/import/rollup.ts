@@ -1,9 +1,7 @@
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type pg from 'pg';
-import { from as copyFrom } from 'pg-copy-streams';
 import { KYC_STAGES, PRODUCTS } from '../activity.ts';
 import { eventTimestamp } from '../db/schema.ts';
+import { copyInto, TEXT } from './copy.ts';
 import { monthRows, monthsOf, outcomeRows, type Tally, type TallyRow, totalRows } from './tally.ts';
 
 /** Columns of merchant_total: events of each product, and successful KYC events of each stage. */
@@ -99,7 +97,9 @@ async function addRows(client: pg.Client, table: Rollup, rows: Iterable<TallyRow
   const canConflict = !(await isEmpty(client, table));
   const target = canConflict ? `added_${table}` : table;
   if (canConflict) await client.query(`CREATE TEMP TABLE ${target} (LIKE ${table})`);
-  await pipeline(Readable.from(linesOf(rows)), client.query(copyFrom(`COPY ${target} (${columns}) FROM STDIN`)));
+  const copy = copyInto(client, `COPY ${target} (${columns}) FROM STDIN`, TEXT);
+  for (const lines of linesOf(rows)) await copy.write(Buffer.from(lines));
+  await copy.pause();
   if (!canConflict) return;
   await upsert(client, table, `SELECT ${columns} FROM ${target}`);
   await client.query(`DROP TABLE ${target}`);
