@@ -46,8 +46,8 @@ it('what is encoded and copied is what SQL reads back, for any row', async () =>
           encodeRow(rows, one, keysOf(dictionaries, one), index + 2);
         });
 
-        await client.query('BEGIN');
         await saveDictionaries(client, dictionaries);
+        await client.query('BEGIN');
         const copy = copyInto(client, EVENT_COPY);
         await copy.write(rows.bytes.subarray(0, rows.count * ROW_BYTES));
         await copy.pause();
