@@ -4,8 +4,6 @@ import { inTransaction } from './database.ts';
 
 /** What is joined with events on every node: a copy on each. */
 const REFERENCE_TABLES = ['merchant', 'kind', 'context'] as const;
-/** Not joined by Citus with anything else that is distributed, so it has its shards to itself. */
-const NO_COLOCATION = 'none';
 const DEFAULT_SHARDS = 16;
 
 /** What `distribute` found or made. */
@@ -50,8 +48,8 @@ export async function distribute(client: pg.Client, shards: number | undefined):
     }
     if (before === 0) {
       await client.query(
-        `SELECT create_distributed_table('event', 'event_id', colocate_with => $1, shard_count => $2)`,
-        [NO_COLOCATION, shards ?? DEFAULT_SHARDS],
+        `SELECT create_distributed_table('event', 'event_id', colocate_with => 'none', shard_count => $1)`,
+        [shards ?? DEFAULT_SHARDS],
       );
       await dropLocalRows(client, 'event');
     }
