@@ -65,11 +65,14 @@ it('a migration that comes later is applied to a distributed database', async ()
   const database = await createDatabase();
   await withSession(database, 'test', async (client) => {
     // As it was before the newest one.
-    await client.query(
-      'DROP FUNCTION count_open_rejects(); DELETE FROM schema_migration WHERE id = (SELECT max(id) FROM schema_migration)',
-    );
-    expect(await migrate(client)).toEqual(['0005_open_rejects_apart']);
-    expect((await client.query('SELECT FROM count_open_rejects()')).rowCount).toBe(0);
+    await client.query(`
+      DROP VIEW open_reject;
+      ALTER TABLE reject DROP COLUMN is_closed;
+      ALTER TABLE ledger DROP COLUMN expired;
+      DROP TABLE retention, pruned_merchant_month, pruned_merchant_total, pruned_product_status;
+      DELETE FROM schema_migration WHERE id = (SELECT max(id) FROM schema_migration)`);
+    expect(await migrate(client)).toEqual(['0006_retention']);
+    expect((await client.query('SELECT FROM open_reject')).rowCount).toBe(0);
   });
 });
 

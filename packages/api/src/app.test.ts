@@ -435,6 +435,7 @@ describe('GET /imports and GET /metrics', () => {
     size_bytes: 10,
     read: 4,
     accepted: 1,
+    expired: 0,
     duplicate: 1,
     conflict: 0,
     rejected: 2,

@@ -32,7 +32,16 @@ const ENTRY: ImportEntry = {
   file_id: 1,
   file: 'activities_20240101.csv',
   status: 'loaded',
-  ...{ size_bytes: 10, read: 1_234_567, accepted: 1_234_560, duplicate: 3, conflict: 1, rejected: 4, coerced: 0 },
+  ...{
+    size_bytes: 10,
+    read: 1_234_567,
+    accepted: 1_234_560,
+    expired: 0,
+    duplicate: 3,
+    conflict: 1,
+    rejected: 4,
+    coerced: 0,
+  },
   rejected_by_reason: { status: 4 },
   coerced_by_column: {},
   error: null,
@@ -83,7 +92,7 @@ const DATA: Published = {
   ],
   totals: {
     files: 1,
-    rows: { read: 1_234_567, accepted: 1_234_560, duplicate: 3, conflict: 1, rejected: 4, coerced: 0 },
+    rows: { read: 1_234_567, accepted: 1_234_560, expired: 0, duplicate: 3, conflict: 1, rejected: 4, coerced: 0 },
     rejectedByReason: { status: 4 },
   },
   lastRun: {

@@ -27,7 +27,7 @@ export const machineFacts = (command: string) => ({
 });
 
 /** Replaces the section of docs/performance.md on one kind of server by what was measured. */
-export function writeResults(section: 'embedded' | 'external' | 'cluster', results: Section): void {
+export function writeResults(section: 'embedded' | 'external' | 'cluster' | 'prune', results: Section): void {
   replaceSection(section, render(results));
 }
 
@@ -105,6 +105,7 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   start: 'bench:start',
   cluster: 'bench:citus',
   scale: 'bench:scale',
+  prune: 'bench:prune',
 };
 
 const list = (facts: Readonly<Record<string, string>>) =>

@@ -184,6 +184,17 @@ export const COMMANDS: readonly (CommandRow | CommandGroup)[] = [
     load: () => import('./commands/migrate.ts'),
   },
   {
+    name: 'prune',
+    summary: 'Take events of earlier months out for good',
+    options: ['before', 'keepAnswers', 'dryRun', 'lockWait', 'json', ...DATABASE_OPTIONS],
+    examples: [
+      ['moniepoint prune --before 2023-01 --dry-run', 'how many events would leave'],
+      ['moniepoint prune --before 2023-01', 'take out all that happened before January 2023, and keep it out'],
+      ['moniepoint prune --before 2023-01 --keep-answers', 'and let the answers go on counting it'],
+    ],
+    load: () => import('./commands/prune.ts'),
+  },
+  {
     name: 'distribute',
     summary: 'Spread the events over the nodes of a Citus cluster',
     options: ['shards', 'lockWait', ...DATABASE_OPTIONS],

@@ -52,6 +52,7 @@ describe('import', () => {
     const counts = {
       read: 4,
       accepted: 2,
+      expired: 0,
       duplicate: 1,
       conflict: 0,
       rejected: 1,
@@ -317,7 +318,7 @@ describe('migrate', () => {
     const { run } = await createSite();
     expect(await run('migrate')).toEqual({
       code: 0,
-      out: 'Applied: 0000_foundation, 0001_superseding, 0002_monthly_volumes, 0003_open_rejects, 0004_reload_schedule, 0005_open_rejects_apart\n',
+      out: 'Applied: 0000_foundation, 0001_superseding, 0002_monthly_volumes, 0003_open_rejects, 0004_reload_schedule, 0005_open_rejects_apart, 0006_retention\n',
       err: '',
     });
     expect(await run('migrate')).toEqual({ code: 0, out: 'The schema is up to date.\n', err: '' });
@@ -386,6 +387,40 @@ describe('generate', () => {
     const { code, err } = await run('generate', '.');
     expect([code, err]).toEqual([2, `error: ${path}: is there already. Choose an empty folder, or remove it.\n`]);
     expect(readFileSync(path, 'utf8')).toBe(`${HEADER}\n${row()}\n`);
+  });
+});
+
+describe('prune', () => {
+  it('tells what would leave, then what left, and what is kept', async () => {
+    const { folder, run } = await createSite();
+    writeActivities(folder, 'activities_20240131.csv', [
+      row({ event_timestamp: '2024-01-31T10:00:00' }),
+      row({ event_id: eventId(2), event_timestamp: '2024-02-01T10:00:00' }),
+    ]);
+    await run('import', folder);
+    expect((await run('prune', '--before', '2024-02', '--dry-run')).out).toBe(
+      '1 event of 1 file happened before 2024-02 and would leave. Nothing was changed.\n',
+    );
+    const { code, out } = await run('prune', '--before', '2024-02', '--json');
+    expect([code, JSON.parse(out)]).toEqual([0, { kept_from: '2024-02', events: 1, files: 1, dry_run: false }]);
+    expect((await run('prune', '--before', '2024-02', '--keep-answers')).out).toBe(
+      '0 events of 0 files left. Events are kept from 2024-02 on; the answers go on counting the earlier ones.\n',
+    );
+    const status = await run('status');
+    expect(status.out).toMatch(/^Rows +2 read = 2 accepted \(1 expired\) \+ 0 duplicate \+ 0 rejected$/m);
+    expect(status.out).toMatch(/^Kept +events from 2024-02 on$/m);
+    writeActivities(folder, 'late.csv', [row({ event_id: eventId(3), event_timestamp: '2024-01-31T10:00:00' })]);
+    const late = await run('import', join(folder, 'late.csv'));
+    expect(late.err).toContain('1 rows = 1 accepted (1 expired, not stored) + 0 duplicate');
+  });
+
+  it('without a month is a mistake', async () => {
+    const { run } = await createSite();
+    const { code, err } = await run('prune');
+    expect([code, err]).toEqual([
+      2,
+      'error: --before is missing: name the first month to keep, such as --before 2024-01.\n',
+    ]);
   });
 });
 

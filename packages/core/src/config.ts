@@ -256,8 +256,19 @@ export const OPTIONS = {
     rule: onOff,
     default: false,
   }),
+  before: option({
+    flag: '--before <month>',
+    help: 'the first month that is kept, in UTC, such as 2024-01',
+    rule: matching('a month such as 2024-01', MONTH, String),
+  }),
+  keepAnswers: option({
+    flag: '--keep-answers',
+    help: 'let the answers go on counting what is taken out',
+    rule: onOff,
+    default: false,
+  }),
   force: option({ flag: '--force', help: 'read unchanged files too; still adds nothing', rule: onOff, default: false }),
-  dryRun: option({ flag: '--dry-run', help: 'read and count everything, keep nothing', rule: onOff, default: false }),
+  dryRun: option({ flag: '--dry-run', help: 'count everything, change nothing', rule: onOff, default: false }),
   json: option({ flag: '--json', help: 'print the result as JSON', rule: onOff, default: false }),
   format: option({
     flag: '--format <format>',

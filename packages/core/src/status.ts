@@ -4,6 +4,7 @@ import { inTransaction, READ_ONLY_MOMENT } from './db/database.ts';
 import { hasReader } from './db/reader.ts';
 import { dayOf } from './import/discover.ts';
 import { IS_IMPORT_RUNNING } from './import/lock.ts';
+import { readKeptFrom } from './import/retention.ts';
 import { readSchedule, type ScheduledReload } from './schedule.ts';
 import { readSnapshot } from './snapshot.ts';
 
@@ -16,6 +17,8 @@ export type Status = Totals & {
   readonly isReader: boolean;
   /** Of the names of the loaded files; null where none of them is named after a day. */
   readonly days: Days | null;
+  /** The first month of which events are stored, `YYYY-MM`; null where nothing was ever pruned. */
+  readonly keptFrom: string | null;
   readonly lastRun: LastRun | null;
   /** Of the servers that live, the one that imports next first. */
   readonly reloads: readonly ScheduledReload[];
@@ -37,6 +40,8 @@ export type Totals = {
   readonly rows: {
     readonly read: number;
     readonly accepted: number;
+    /** Of the accepted ones, those that were pruned or came too late to be stored. */
+    readonly expired: number;
     readonly duplicate: number;
     readonly conflict: number;
     readonly rejected: number;
@@ -68,6 +73,7 @@ export async function readStatus(client: pg.Client): Promise<Status> {
       ...(await readTotals(client)),
       isReader: await hasReader(client),
       days: daysOf(await readLoadedNames(client)),
+      keptFrom: await readKeptFrom(client),
       lastRun: await readLastRun(client),
       reloads: await readSchedule(client),
       ...(await readFreshness(client)),
@@ -106,11 +112,12 @@ async function readFreshness(client: pg.Client): Promise<Pick<Status, 'lastDoneA
 
 export async function readTotals(client: pg.Client): Promise<Totals> {
   const totals = await client.query<
-    Record<'files' | 'read' | 'accepted' | 'duplicate' | 'conflict' | 'rejected' | 'coerced', number>
+    Record<'files' | 'read' | 'accepted' | 'expired' | 'duplicate' | 'conflict' | 'rejected' | 'coerced', number>
   >(
     `SELECT count(*)::float8 AS files,
             coalesce(sum(rows_read), 0)::float8 AS read,
             coalesce(sum(accepted), 0)::float8 AS accepted,
+            coalesce(sum(expired), 0)::float8 AS expired,
             coalesce(sum(duplicate), 0)::float8 AS duplicate,
             coalesce(sum(conflict), 0)::float8 AS conflict,
             coalesce(sum(rejected), 0)::float8 AS rejected,

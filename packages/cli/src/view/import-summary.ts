@@ -28,6 +28,7 @@ export function importSummary(result: ImportResult, isUtf8: boolean): string {
 
 /** `read = accepted + duplicate + rejected`, with what is worth knowing of each. */
 export function describeCounts(counts: Counts): string {
+  const expired = counts.expired === 0 ? '' : ` (${withSeparators(counts.expired)} expired, not stored)`;
   const conflicts = counts.conflict === 0 ? '' : ` (${withSeparators(counts.conflict)} with other content)`;
   const reasons = counts.rejected === 0 ? '' : ` (${listCounts(counts.rejectedByReason, withSeparators)})`;
   const coerced =
@@ -35,7 +36,7 @@ export function describeCounts(counts: Counts): string {
       ? ''
       : `; ${withSeparators(counts.coerced)} coerced (${listCounts(counts.coercedByColumn, withSeparators)})`;
   return (
-    `${withSeparators(counts.read)} rows = ${withSeparators(counts.accepted)} accepted` +
+    `${withSeparators(counts.read)} rows = ${withSeparators(counts.accepted)} accepted${expired}` +
     ` + ${withSeparators(counts.duplicate)} duplicate${conflicts} + ${withSeparators(counts.rejected)} rejected${reasons}${coerced}`
   );
 }

@@ -394,6 +394,7 @@ describe('json', () => {
     const counts = {
       read: 10,
       accepted: 10,
+      expired: 0,
       duplicate: 0,
       conflict: 0,
       rejected: 0,
@@ -455,7 +456,7 @@ describe('json', () => {
       ...JSON.parse(importResultJson(importResult())),
     });
     expect(Object.keys(summary)).toEqual(
-      'time event outcome dry_run previous_data_version data_version data_as_of elapsed_ms read accepted duplicate conflict rejected coerced rejected_by_reason coerced_by_column files ignored pruned changes'.split(
+      'time event outcome dry_run previous_data_version data_version data_as_of elapsed_ms read accepted expired duplicate conflict rejected coerced rejected_by_reason coerced_by_column files ignored pruned changes'.split(
         ' ',
       ),
     );

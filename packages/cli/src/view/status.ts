@@ -31,8 +31,9 @@ export function renderStatus(status: Status, folder: Folder, place: string, widt
     ...(status.days === null ? [] : [['Days', listDays(status.days)] as [string, string]]),
     [
       'Rows',
-      `${withSeparators(rows.read)} read = ${withSeparators(rows.accepted)} accepted + ${withSeparators(rows.duplicate)} duplicate + ${withSeparators(rows.rejected)} rejected`,
+      `${withSeparators(rows.read)} read = ${withSeparators(rows.accepted)} accepted${rows.expired === 0 ? '' : ` (${withSeparators(rows.expired)} expired)`} + ${withSeparators(rows.duplicate)} duplicate + ${withSeparators(rows.rejected)} rejected`,
     ],
+    ...(status.keptFrom === null ? [] : [['Kept', `events from ${status.keptFrom} on`] as [string, string]]),
     ['Rejects', rows.rejected === 0 ? 'none' : listCounts(status.rejectedByReason, withSeparators)],
     ['Conflicts', withSeparators(rows.conflict)],
     ['Coerced', withSeparators(rows.coerced)],
@@ -105,6 +106,7 @@ export function statusJson(status: Status, { path, state }: Folder): string {
     last_day: days?.last ?? null,
     missing_days: countDays(days?.missing ?? []),
     missing_ranges: days?.missing ?? [],
+    kept_from: status.keptFrom,
     api_role: status.isReader ? READER_ROLE : null,
     last_run: lastRun && {
       outcome: lastRun.outcome,

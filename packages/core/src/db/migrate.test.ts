@@ -16,6 +16,7 @@ describe('migrate', () => {
       '0003_open_rejects',
       '0004_reload_schedule',
       '0005_open_rejects_apart',
+      '0006_retention',
     ]);
     expect(await query(database, 'SELECT FROM activity')).toEqual([]);
   });
@@ -79,6 +80,7 @@ describe('migrate', () => {
       '0003_open_rejects',
       '0004_reload_schedule',
       '0005_open_rejects_apart',
+      '0006_retention',
     ]);
     await client.end();
     expect(await query(database, 'SELECT name FROM ledger')).toEqual([{ name: 'activities_20240101.csv' }]);

@@ -18,6 +18,7 @@ const MAY_BECOME = `
 const EXPECTED = new Set([
   '42501', // insufficient_privilege
   '23505', // unique_violation: another database of the server was faster
+  '42704', // undefined_object: made for a database that is not distributed, so that the cluster's other nodes do not know it
   'XX000', // internal_error: "tuple concurrently updated", for the same reason
 ]);
 

@@ -151,6 +151,8 @@ export const ledger = pgTable(
     sha256: bytea('sha256'),
     rowsRead: count('rows_read'),
     accepted: count('accepted'),
+    /** Of the accepted rows, those that lie before the first month that is kept: they are not stored any more. */
+    expired: bigint('expired', { mode: 'number' }).notNull().default(0),
     duplicate: count('duplicate'),
     conflict: count('conflict'),
     rejected: count('rejected'),
@@ -206,6 +208,8 @@ export const reject = pgTable(
     eventIds: uuid('event_ids').array().notNull(),
     /** What it says besides its id, where nothing else is wrong with it. */
     said: jsonb('said').$type<Said>(),
+    /** Nobody will repair it any more, or it was repaired by an event that was pruned since. */
+    isClosed: boolean('is_closed').notNull().default(false),
   },
   (t) => [
     primaryKey({ name: 'reject_pkey', columns: [t.fileId, t.line] }),
@@ -228,47 +232,77 @@ export const coercion = pgTable(
 // Rollups hold counts and sums rather than flags, so that a file can be taken out of them again. They grow with
 // merchants and months. Sums are numeric: ten amounts of 10^18 kobo overflow a bigint.
 
+const merchantMonthColumns = {
+  merchantKey: integer('merchant_key').notNull(),
+  month: date('month', { mode: 'string' }).notNull(),
+  successCount: count('success_count'),
+  successKobo: numeric('success_kobo').notNull(),
+};
+
 export const merchantMonth = pgTable(
   'merchant_month',
-  {
-    merchantKey: integer('merchant_key').notNull(),
-    month: date('month', { mode: 'string' }).notNull(),
-    successCount: count('success_count'),
-    successKobo: numeric('success_kobo').notNull(),
-  },
+  merchantMonthColumns,
   // By month first: what a day adds lies together.
   (t) => [primaryKey({ name: 'merchant_month_pkey', columns: [t.month, t.merchantKey] })],
 );
 
 /** Successes and their sum, events of each product, and successful KYC events of each stage of the funnel. */
-export const merchantTotal = pgTable(
-  'merchant_total',
-  {
-    merchantKey: integer('merchant_key').notNull(),
-    successKobo: numeric('success_kobo').notNull(),
-    successCount: count('success_count'),
-    pos: count('pos'),
-    airtime: count('airtime'),
-    bills: count('bills'),
-    cardPayment: count('card_payment'),
-    savings: count('savings'),
-    moniebook: count('moniebook'),
-    kyc: count('kyc'),
-    documentsSubmitted: count('documents_submitted'),
-    verificationsCompleted: count('verifications_completed'),
-    tierUpgrades: count('tier_upgrades'),
-  },
-  (t) => [primaryKey({ name: 'merchant_total_pkey', columns: [t.merchantKey] })],
-);
+const merchantTotalColumns = {
+  merchantKey: integer('merchant_key').notNull(),
+  successKobo: numeric('success_kobo').notNull(),
+  successCount: count('success_count'),
+  pos: count('pos'),
+  airtime: count('airtime'),
+  bills: count('bills'),
+  cardPayment: count('card_payment'),
+  savings: count('savings'),
+  moniebook: count('moniebook'),
+  kyc: count('kyc'),
+  documentsSubmitted: count('documents_submitted'),
+  verificationsCompleted: count('verifications_completed'),
+  tierUpgrades: count('tier_upgrades'),
+};
 
-export const productStatus = pgTable(
-  'product_status',
+export const merchantTotal = pgTable('merchant_total', merchantTotalColumns, (t) => [
+  primaryKey({ name: 'merchant_total_pkey', columns: [t.merchantKey] }),
+]);
+
+const productStatusColumns = {
+  product: text('product').notNull(),
+  status: text('status').notNull(),
+  eventCount: count('event_count'),
+};
+
+export const productStatus = pgTable('product_status', productStatusColumns, (t) => [
+  primaryKey({ name: 'product_status_pkey', columns: [t.product, t.status] }),
+]);
+
+// What pruned events count in the rollups above, where their answers were to be kept.
+
+export const prunedMerchantMonth = pgTable('pruned_merchant_month', merchantMonthColumns, (t) => [
+  primaryKey({ name: 'pruned_merchant_month_pkey', columns: [t.month, t.merchantKey] }),
+]);
+
+export const prunedMerchantTotal = pgTable('pruned_merchant_total', merchantTotalColumns, (t) => [
+  primaryKey({ name: 'pruned_merchant_total_pkey', columns: [t.merchantKey] }),
+]);
+
+export const prunedProductStatus = pgTable('pruned_product_status', productStatusColumns, (t) => [
+  primaryKey({ name: 'pruned_product_status_pkey', columns: [t.product, t.status] }),
+]);
+
+/** How far events are kept: one row, which is there once events were pruned. What lies before that is not stored again. */
+export const retention = pgTable(
+  'retention',
   {
-    product: text('product').notNull(),
-    status: text('status').notNull(),
-    eventCount: count('event_count'),
+    isOnlyRow: boolean('is_only_row').notNull().default(true),
+    /** The first day of the first month that is kept. */
+    keptFrom: date('kept_from', { mode: 'string' }).notNull(),
   },
-  (t) => [primaryKey({ name: 'product_status_pkey', columns: [t.product, t.status] })],
+  (t) => [
+    primaryKey({ name: 'retention_pkey', columns: [t.isOnlyRow] }),
+    check('retention_only_row_check', sql`${t.isOnlyRow}`),
+  ],
 );
 
 /** The published answers: one row, replaced by each commit that changes the data. */
@@ -360,7 +394,7 @@ export const openReject = pgView('open_reject', {
   reason: text('reason').$type<RejectReason>(),
 }).as(sql`
   WITH named AS (
-    SELECT file_id, line, reason, unnest(event_ids) AS event_id FROM reject WHERE said IS NULL
+    SELECT file_id, line, reason, unnest(event_ids) AS event_id FROM reject WHERE said IS NULL AND NOT is_closed
   ), wanted AS (
     SELECT file_id,
            line,
@@ -373,7 +407,7 @@ export const openReject = pgView('open_reject', {
              WHERE status = said->>'status' AND channel = said->>'channel' AND region = said->>'region'
                AND merchant_tier = said->>'merchant_tier') AS context_key
       FROM reject
-     WHERE said IS NOT NULL
+     WHERE said IS NOT NULL AND NOT is_closed
   ), alike AS (
     SELECT file_id, line, ${SAME} FROM wanted
      UNION ALL
@@ -390,7 +424,7 @@ export const openReject = pgView('open_reject', {
       FROM placed
     WINDOW same AS (PARTITION BY ${SAME})
   )
-  (SELECT file_id, line, reason FROM reject WHERE said IS NULL
+  (SELECT file_id, line, reason FROM reject WHERE said IS NULL AND NOT is_closed
    EXCEPT
    SELECT file_id, line, reason FROM named JOIN (SELECT event_id FROM event WHERE event_id IN (SELECT event_id FROM named)) AS stored USING (event_id))
    UNION ALL

@@ -45,6 +45,28 @@ export function admit(admission: Admission, rows: Rows, file: AdmittedFile, lane
   return takeOutCandidates(admission.candidates, rows, isNew);
 }
 
+/**
+ * Takes out the rows of earlier months; the others move together.
+ *
+ * @param keptFrom a month, counted from the year 0
+ * @returns how many rows left
+ */
+export function takeOutExpired(rows: Rows, keptFrom: number): number {
+  const { bytes, lines, months, count } = rows;
+  let kept = 0;
+  for (let row = 0; row < count; row += 1) {
+    if ((months[row] as number) < keptFrom) continue;
+    if (kept !== row) {
+      bytes.copyWithin(kept * ROW_BYTES, row * ROW_BYTES, (row + 1) * ROW_BYTES);
+      lines[kept] = lines[row] as number;
+      months[kept] = months[row] as number;
+    }
+    kept += 1;
+  }
+  rows.count = kept;
+  return count - kept;
+}
+
 type AdmittedFile = { readonly path: string; readonly fileId: number };
 
 const NONE_IS_NEW = new Uint8Array(ROWS_PER_BLOCK);

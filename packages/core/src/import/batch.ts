@@ -20,6 +20,8 @@ export type Run = {
   readonly runId: number;
   /** There is a transaction around the whole run, which is rolled back. */
   readonly isDryRun: boolean;
+  /** The first month that is kept, counted from the year 0; null keeps all. */
+  readonly keptFrom: number | null;
   readonly dictionaries: Dictionaries;
   readonly lanes: Lanes;
   readonly thresholds: Thresholds;
@@ -53,7 +55,7 @@ export async function importBatch(
   bulkRows: number | null,
   isKept: boolean,
 ): Promise<FileResult[] | null> {
-  const { client, dictionaries, lanes, thresholds, report, signal } = run;
+  const { client, dictionaries, report, signal } = run;
   const mark = markOf(dictionaries);
   let rowsRead = 0;
   const enter = (stage: Stage) => report({ type: 'stage', stage, files: files.length, rowsRead });
@@ -64,7 +66,7 @@ export async function importBatch(
     if (bulkRows !== null && bulk === null) return null;
     const tally = createTally(dictionaries);
     const admission = createAdmission(dictionaries, bulk && { ...bulk, tally });
-    const loader = createLoader(client, lanes, admission, thresholds, report, signal);
+    const loader = createLoader(run, admission);
     const attempts = await loadAll(run, files, loader, tally);
     const loaded = attempts.flatMap((one) => one.loaded ?? []);
     rowsRead = rowsIn(attempts);

@@ -119,6 +119,12 @@ export function monthText(month: number): string {
   return `${String(Math.floor(month / 12)).padStart(4, '0')}-${String((month % 12) + 1).padStart(2, '0')}-01`;
 }
 
+/** Such a month of `2024-01`. */
+export function monthOfText(text: string): number {
+  const [year, month] = text.split('-').map(Number) as [number, number];
+  return year * 12 + month - 1;
+}
+
 const CANDIDATE_BYTES = ROW_BYTES + LENGTH_BYTES + LINE_BYTES;
 
 /** Rows one behind the other, in a buffer that grows. */

@@ -1,5 +1,5 @@
 import { lstat } from 'node:fs/promises';
-import { and, eq, inArray } from 'drizzle-orm';
+import { and, eq, inArray, sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
 import { importRun, ledger } from '../db/schema.ts';
@@ -18,8 +18,8 @@ export type LoadedFile = {
   readonly sizeBytes: number;
   readonly mtimeNs: bigint | null;
   readonly sha256: Buffer | null;
-  /** Events that it holds. */
-  readonly accepted: number;
+  /** How many events are stored from it. */
+  readonly events: number;
 };
 
 /** All loaded files by path. */
@@ -32,7 +32,7 @@ export async function readLoadedFiles(client: pg.Client): Promise<Map<string, Lo
       sizeBytes: ledger.sizeBytes,
       mtimeNs: ledger.mtimeNs,
       sha256: ledger.sha256,
-      accepted: ledger.accepted,
+      events: sql`${ledger.accepted} - ${ledger.expired}`.mapWith(Number),
     })
     .from(ledger)
     .where(eq(ledger.status, 'loaded'));
@@ -142,9 +142,13 @@ export async function readResultsOf(client: pg.Client, runId: number): Promise<M
   const before = new Set(superseded.map(({ path }) => path));
   return new Map(
     rows.map((row) => {
-      const { path, name, sizeBytes, rowsRead: read, accepted, duplicate, conflict, rejected, coerced } = row;
+      const { path, name, sizeBytes, rowsRead: read, accepted, expired, duplicate, conflict, rejected, coerced } = row;
       const { rejectedByReason, coercedByColumn } = row;
-      const counts = { read, accepted, duplicate, conflict, rejected, coerced, rejectedByReason, coercedByColumn };
+      const counts = {
+        ...{ read, accepted, expired, duplicate, conflict, rejected, coerced },
+        rejectedByReason,
+        coercedByColumn,
+      };
       return [path, { path, name, sizeBytes, status: before.has(path) ? 'superseded' : 'loaded', error: null, counts }];
     }),
   );
@@ -248,6 +252,7 @@ function rowOf({ counts, file, content, ...entry }: LedgerEntry, finishedAt: Dat
     sha256: content === null ? null : Buffer.from(content.sha256),
     rowsRead: counts.read,
     accepted: counts.accepted,
+    expired: counts.expired,
     duplicate: counts.duplicate,
     conflict: counts.conflict,
     rejected: counts.rejected,

@@ -1,11 +1,10 @@
-import type pg from 'pg';
 import { MoniepointError } from '../errors.ts';
-import { type Admission, admit } from './admit.ts';
+import { type Admission, admit, takeOutExpired } from './admit.ts';
+import type { Run } from './batch.ts';
 import { copyInto } from './copy.ts';
 import type { SourceFile } from './discover.ts';
 import { takeRows } from './encode.ts';
-import type { Lanes } from './lanes.ts';
-import { type Counts, listCounts, noCounts, type Report } from './progress.ts';
+import { type Counts, listCounts, noCounts } from './progress.ts';
 import type { Content } from './read.ts';
 import { COERCION_COPY, REJECT_COPY, type Rejects, setFileId } from './rejects.ts';
 import { CANDIDATE_COPY, EVENT_COPY, NEW_EVENT_COPY } from './settle.ts';
@@ -39,12 +38,15 @@ export type Loaded = {
 };
 
 export function createLoader(
-  client: pg.Client,
-  lanes: Lanes,
+  {
+    client,
+    lanes,
+    keptFrom,
+    thresholds,
+    report,
+    signal,
+  }: Pick<Run, 'client' | 'lanes' | 'keptFrom' | 'thresholds' | 'report' | 'signal'>,
   admission: Admission,
-  thresholds: Thresholds,
-  report: Report,
-  signal: AbortSignal,
 ): Loader {
   const events = copyInto(client, admission.bulk?.isNewTable ? NEW_EVENT_COPY : EVENT_COPY);
   const candidates = copyInto(client, CANDIDATE_COPY);
@@ -104,6 +106,7 @@ export function createLoader(
       for (const message of block.warnings) report({ type: 'warning', message });
       for (const rows of block.rows) {
         counts.accepted += rows.count;
+        if (keptFrom !== null) counts.expired += takeOutExpired(rows, keptFrom);
         const fresh = admit(admission, rows, { path: file.path, fileId }, keys);
         if (fresh.length > 0) {
           await candidates.pause();

@@ -1,10 +1,12 @@
 import type { CoercedColumn, RejectReason } from '../activity.ts';
 import type { Snapshot } from '../snapshot.ts';
 
-/** Row counts. Always `read = accepted + duplicate + rejected`; `conflict` is part of `duplicate`. */
+/** Row counts. Always `read = accepted + duplicate + rejected`; `expired` is part of `accepted`, `conflict` of `duplicate`. */
 export type Counts = {
   read: number;
   accepted: number;
+  /** Rows before the first month that is kept: they are not stored. */
+  expired: number;
   duplicate: number;
   conflict: number;
   rejected: number;
@@ -18,6 +20,7 @@ export function noCounts(): Counts {
   return {
     read: 0,
     accepted: 0,
+    expired: 0,
     duplicate: 0,
     conflict: 0,
     rejected: 0,
@@ -40,7 +43,7 @@ export function listCounts(
 
 /** Adds `other` to `counts`. */
 export function addCounts(counts: Counts, other: Counts): void {
-  for (const key of ['read', 'accepted', 'duplicate', 'conflict', 'rejected', 'coerced'] as const)
+  for (const key of ['read', 'accepted', 'expired', 'duplicate', 'conflict', 'rejected', 'coerced'] as const)
     counts[key] += other[key];
   for (const [reason, n] of Object.entries(other.rejectedByReason) as [RejectReason, number][]) {
     counts.rejectedByReason[reason] = (counts.rejectedByReason[reason] ?? 0) + n;

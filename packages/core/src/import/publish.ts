@@ -28,7 +28,7 @@ export async function publish(client: pg.Client, changedMonths: readonly string[
 }
 
 /** Definitions: CONTRACT.md section 3. Text is compared by code point, so that a tie ends alike on every server. */
-async function computeAnswers(client: pg.Client): Promise<Answers> {
+export async function computeAnswers(client: pg.Client): Promise<Answers> {
   const top = await client.query<{ merchant_id: string; kobo: string }>(
     `SELECT m.merchant_id, t.success_kobo AS kobo
        FROM merchant_total t

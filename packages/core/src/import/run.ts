@@ -8,6 +8,7 @@ import { importBatch, leftAlone, type PlannedFile, pruneVersions, type Run, refu
 import { planBulk } from './bulk.ts';
 import { loadDictionaries } from './codes.ts';
 import { type Discovery, discover, type SourceFile } from './discover.ts';
+import { monthOfText } from './encode.ts';
 import { defaultJobs, openLanes } from './lanes.ts';
 import {
   decideOn,
@@ -22,6 +23,7 @@ import {
 import type { Thresholds } from './load.ts';
 import { takeImportLock } from './lock.ts';
 import { addCounts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
+import { readKeptFrom } from './retention.ts';
 import { createPatience, isTransient, waitFor } from './retry.ts';
 import { createSettlingTables } from './settle.ts';
 
@@ -139,7 +141,9 @@ async function importOnce(
       const runId = done.runId ?? (await startRun(client));
       done.runId = runId;
       const dictionaries = await loadDictionaries(client);
-      const run = { client, runId, isDryRun, dictionaries, thresholds: options, report, signal };
+      const keptFromMonth = await readKeptFrom(client);
+      const keptFrom = keptFromMonth === null ? null : monthOfText(keptFromMonth);
+      const run = { client, runId, isDryRun, keptFrom, dictionaries, thresholds: options, report, signal };
       try {
         await importFiles(run, files, directories, options, done);
         await finishRun(client, runId, outcomeOf([...done.results.values()]));
@@ -212,7 +216,7 @@ async function importFiles(
   const toRead = [...toLoad, ...toSupersede, ...toReread].map(({ file }) => file);
   const lanes = openLanes(toRead, options.strict, options.jobs ?? defaultJobs());
   try {
-    let storedRows = sum(loadedFiles.values(), ({ accepted }) => accepted);
+    let storedRows = sum(loadedFiles.values(), ({ events }) => events);
     let mayBulk = true;
     for (let first = 0; first < toLoad.length; ) {
       const rest = toLoad.slice(first);
@@ -224,7 +228,7 @@ async function importFiles(
         continue;
       }
       first += batch.length;
-      storedRows += sum(results, ({ counts }) => counts.accepted);
+      storedRows += sum(results, ({ counts }) => counts.accepted - counts.expired);
       for (const [index, result] of results.entries()) finish((batch[index] as PlannedFile).file, result);
     }
     for (const planned of [...toSupersede, ...toReread]) {

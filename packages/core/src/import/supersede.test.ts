@@ -6,8 +6,8 @@ import { createDatabase, query } from '../../../../test/database.ts';
 import { createFolder, eventId, row, writeActivities } from '../../../../test/files.ts';
 import { PLAIN_IMPORT } from '../../../../test/import.ts';
 import { numRuns } from '../../../../test/long.ts';
+import { stateOf } from '../../../../test/state.ts';
 import { type Database, withSession } from '../db/database.ts';
-import { METRICS } from '../metrics.ts';
 import type { ImportEvent, ImportResult } from './progress.ts';
 import { type ImportOptions, runImport } from './run.ts';
 import { verify } from './verify.ts';
@@ -20,36 +20,6 @@ async function load(database: Database, paths: string[], options: Partial<Import
 async function expectVerified(database: Database): Promise<void> {
   const checks = await withSession(database, 'test', verify);
   expect(checks.filter(({ differences }) => differences.length > 0)).toEqual([]);
-}
-
-/**
- * Everything that the loaded files decide: events and later occurrences with the name of their file, counts, rejects and
- * answers. Keys and file_ids differ with the order of loading.
- */
-async function stateOf(database: Database): Promise<unknown> {
-  const snapshot = (await query<{ answers: never }>(database, 'SELECT answers FROM snapshot'))[0];
-  return {
-    events: await query(
-      database,
-      'SELECT a.*, NULL AS file_id, path FROM activity a JOIN ledger USING (file_id) ORDER BY event_id',
-    ),
-    duplicates: await query(
-      database,
-      `SELECT event_id, event_us, amount_kobo, merchant_id, is_conflict, path
-         FROM duplicate JOIN merchant USING (merchant_key) JOIN ledger USING (file_id)
-        ORDER BY event_id, path, amount_kobo, is_conflict, merchant_id, event_us`,
-    ),
-    rejects: await query(
-      database,
-      'SELECT line, reason, raw_text, path FROM reject JOIN ledger USING (file_id) ORDER BY path, line',
-    ),
-    files: await query(
-      database,
-      `SELECT path, rows_read, accepted, duplicate, conflict, rejected, coerced, rejected_by_reason, encode(sha256, 'hex') AS sha256
-         FROM ledger WHERE status = 'loaded' ORDER BY path`,
-    ),
-    answers: snapshot && METRICS.map((metric) => metric.toJson(snapshot.answers)),
-  };
 }
 
 describe('a file that changed (CONTRACT.md section 4)', () => {

@@ -1,0 +1,47 @@
+import type { Io, ProgramConfig } from '@moniepoint/api/bin';
+import { cancelOnAbort } from '@moniepoint/core/db/database';
+import { MoniepointError } from '@moniepoint/core/errors';
+import { takeImportLock } from '@moniepoint/core/import/lock';
+import { pruneBefore } from '@moniepoint/core/import/retention';
+import { countOf } from '../view/text.ts';
+import { inSession } from './session.ts';
+
+export async function run(io: Io, config: ProgramConfig): Promise<void> {
+  const { before, keepAnswers, dryRun: isDryRun, lockWait } = config;
+  if (before === undefined) {
+    throw new MoniepointError('usage', '--before is missing: name the first month to keep, such as --before 2024-01.');
+  }
+  const { keptFrom, events, files } = await inSession(config, 'prune', async (session, database) => {
+    await takeImportLock(session, lockWait, () => {}, io.signal);
+    const stopCancelling = cancelOnAbort(database, session, io.signal);
+    try {
+      return await pruneBefore(session, { before, keepAnswers, isDryRun }, tellProgress, io.signal);
+    } catch (error) {
+      if (!io.signal.aborted || error instanceof MoniepointError) throw error;
+      throw new MoniepointError(
+        'interrupted',
+        'Interrupted. What was taken out stays out; run again to complete it.',
+        error,
+      );
+    } finally {
+      await stopCancelling();
+    }
+  });
+  if (config.json) {
+    io.out(`${JSON.stringify({ kept_from: keptFrom, events, files, dry_run: isDryRun })}\n`);
+    return;
+  }
+  const what = `${countOf(events, 'event')} of ${countOf(files, 'file')}`;
+  io.out(
+    isDryRun
+      ? `${what} happened before ${keptFrom} and would leave. Nothing was changed.\n`
+      : `${what} left. Events are kept from ${keptFrom} on${keepAnswers ? '; the answers go on counting the earlier ones' : ''}.\n`,
+  );
+
+  function tellProgress(progress: Parameters<Parameters<typeof pruneBefore>[2]>[0]) {
+    if (config.json || progress.filesDone === progress.files) return;
+    io.err(
+      `${countOf(progress.filesDone, 'file')} of ${progress.files} done, ${countOf(progress.events, 'event')} left\n`,
+    );
+  }
+}

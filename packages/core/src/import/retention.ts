@@ -1,0 +1,208 @@
+import type pg from 'pg';
+import { inTransaction } from '../db/database.ts';
+import { MoniepointError } from '../errors.ts';
+import { publish } from './publish.ts';
+import { dropKeptFromRollups, keepInRollups, takeFromRollups } from './rollup.ts';
+import { clearSettlingTables, createSettlingTables } from './settle.ts';
+
+export type PruneOptions = {
+  /** The first month that is kept, `YYYY-MM` in UTC. */
+  readonly before: string;
+  /** The answers go on counting what is taken out now. */
+  readonly keepAnswers: boolean;
+  /** Counts, and takes nothing out. */
+  readonly isDryRun: boolean;
+};
+
+export type PruneResult = {
+  /** The first month that is kept, `YYYY-MM`: later than asked for where more was pruned before. */
+  readonly keptFrom: string;
+  /** How many events were taken out, or would be. */
+  readonly events: number;
+  /** How many files they came from. */
+  readonly files: number;
+};
+
+/** What is done so far, of how much there is. */
+export type PruneProgress = { readonly filesDone: number; readonly files: number; readonly events: number };
+
+/**
+ * Takes the events of earlier months out, and keeps them out: rows of those months that an import meets later are counted as
+ * expired and not stored. Occurrences behind an event leave with it.
+ *
+ * One transaction for about EVENTS_PER_BATCH events, each leaving everything consistent, so that neither WAL nor the time
+ * for which anything is held grows with history. Broken off at any moment, a second call completes it. The caller holds the
+ * import lock.
+ *
+ * @throws MoniepointError `usage` for a month that is not over; `interrupted`
+ */
+export async function pruneBefore(
+  client: pg.Client,
+  { before, keepAnswers, isDryRun }: PruneOptions,
+  report: (progress: PruneProgress) => void,
+  signal: AbortSignal,
+): Promise<PruneResult> {
+  const { rows: found } = await client.query<{ kept_from: string; us: string; is_over: boolean }>(
+    `SELECT to_char(kept_from, 'YYYY-MM') AS kept_from,
+            (extract(epoch FROM kept_from)::bigint * 1000000)::text AS us,
+            kept_from <= date_trunc('month', now() AT TIME ZONE 'UTC') AS is_over
+       FROM (SELECT greatest($1::date, (SELECT kept_from FROM retention)) AS kept_from) AS wanted`,
+    [`${before}-01`],
+  );
+  const { kept_from: keptFrom, us: keptFromUs, is_over: isOver } = found[0]!;
+  if (!isOver) {
+    throw new MoniepointError(
+      'usage',
+      `--before: found ${before}, expected a month up to the running one. Events that are still to come would be lost.`,
+    );
+  }
+  if (isDryRun) return { keptFrom, ...(await countEvents(client, keptFromUs)) };
+
+  await createSettlingTables(client);
+  await setRetention(client, keptFrom, keptFromUs, keepAnswers);
+  const batches = await planBatches(client);
+  const files = batches.reduce((sum, batch) => sum + batch.files, 0);
+  const done = { keptFrom, events: 0, files: 0 };
+  let filesDone = 0;
+  for (const batch of batches) {
+    const taken = await inTransaction(client, async () => {
+      const result = await takeOut(client, batch, keptFromUs, keepAnswers);
+      if (signal.aborted) throw interrupted();
+      return result;
+    });
+    done.events += taken.events;
+    done.files += taken.files;
+    filesDone += batch.files;
+    report({ filesDone, files, events: done.events });
+  }
+  await inTransaction(client, () => cleanUp(client, keptFrom));
+  // Makes room for what comes next. A role that may only load rows leaves it to autovacuum, with a warning of the server.
+  await client.query('VACUUM event');
+  return done;
+}
+
+/** The first month that is kept, `YYYY-MM`; null where nothing was ever pruned. */
+export async function readKeptFrom(client: pg.Client): Promise<string | null> {
+  const { rows } = await client.query<{ month: string }>(
+    `SELECT to_char(kept_from, 'YYYY-MM') AS month FROM retention`,
+  );
+  return rows[0]?.month ?? null;
+}
+
+/** So little is lost when one is cut off, and so long others wait for what it holds: some ten seconds. */
+const EVENTS_PER_BATCH = 1_000_000;
+
+/** Files by the range of their ids, which is a range of the table. */
+type Batch = { readonly first: number; readonly last: number; readonly files: number };
+
+async function planBatches(client: pg.Client): Promise<Batch[]> {
+  const { rows } = await client.query<Batch>(
+    `SELECT min(file_id) AS first, max(file_id) AS last, count(*)::int AS files
+       FROM (SELECT file_id, sum(accepted - expired) OVER (ORDER BY file_id) / $1 AS nth
+               FROM ledger
+              WHERE status = 'loaded' AND accepted > expired) AS file
+      GROUP BY floor(nth)
+      ORDER BY first`,
+    [EVENTS_PER_BATCH],
+  );
+  return rows;
+}
+
+const interrupted = () =>
+  new MoniepointError('interrupted', 'Interrupted. What was taken out stays out; run again to complete the work.');
+
+async function countEvents(client: pg.Client, keptFromUs: string): Promise<{ events: number; files: number }> {
+  const { rows } = await client.query<{ events: number; files: number }>(
+    'SELECT count(*)::float8 AS events, count(DISTINCT file_id)::int AS files FROM event WHERE event_us < $1',
+    [keptFromUs],
+  );
+  return rows[0]!;
+}
+
+/** From here on imports store nothing of earlier months. */
+async function setRetention(
+  client: pg.Client,
+  keptFrom: string,
+  keptFromUs: string,
+  keepAnswers: boolean,
+): Promise<void> {
+  await inTransaction(client, async () => {
+    await client.query(
+      `INSERT INTO retention (kept_from) VALUES ($1)
+           ON CONFLICT (is_only_row) DO UPDATE SET kept_from = excluded.kept_from`,
+      [`${keptFrom}-01`],
+    );
+    await closeRejects(client, keptFromUs);
+    if (keepAnswers) return;
+    const months = await dropKeptFromRollups(client);
+    if (months.length > 0) await publish(client, months);
+  });
+}
+
+/** Rejects that were repaired by what leaves now stay so, and nobody is asked for a row that would not be stored. */
+async function closeRejects(client: pg.Client, keptFromUs: string): Promise<void> {
+  // Into a table of the session: events may lie on other machines, and no statement mixes them with changes of tables that do not.
+  await client.query(
+    `INSERT INTO stored
+     SELECT * FROM event
+      WHERE event_us < ${keptFromUs}
+        AND event_id IN (SELECT DISTINCT unnest(event_ids) FROM reject WHERE said IS NULL AND NOT is_closed)`,
+  );
+  await client.query(
+    `UPDATE reject
+        SET is_closed = true
+      WHERE (file_id, line) IN (SELECT r.file_id, r.line
+                                  FROM reject r, unnest(r.event_ids) AS named (event_id)
+                                  JOIN stored USING (event_id)
+                                 WHERE r.said IS NULL
+                                 UNION ALL
+                                SELECT file_id, line FROM reject WHERE (said->>'event_us')::bigint < ${keptFromUs})`,
+  );
+  await clearSettlingTables(client);
+}
+
+/** Takes out what lies in one batch before the first kept month. */
+async function takeOut(
+  client: pg.Client,
+  { first, last }: Batch,
+  keptFromUs: string,
+  keepAnswers: boolean,
+): Promise<{ events: number; files: number }> {
+  const expired = `file_id BETWEEN ${first} AND ${last} AND event_us < ${keptFromUs}`;
+  const { rowCount: events } = await client.query(`INSERT INTO leaver SELECT * FROM event WHERE ${expired}`);
+  if (!events) return { events: 0, files: 0 };
+  await client.query(`DELETE FROM event WHERE ${expired}`);
+  const { rows } = await client.query<{ files: number }>(
+    `WITH later AS (DELETE FROM duplicate d USING leaver x WHERE d.event_id = x.event_id RETURNING d.file_id, d.is_conflict),
+          gone AS (SELECT file_id, count(*) FILTER (WHERE NOT is_later) AS events,
+                          count(*) FILTER (WHERE is_later) AS duplicates, count(*) FILTER (WHERE is_conflict) AS conflicts
+                     FROM (SELECT file_id, false AS is_later, false AS is_conflict FROM leaver
+                            UNION ALL
+                           SELECT file_id, true, is_conflict FROM later) AS occurrence
+                    GROUP BY file_id),
+          counted AS (UPDATE ledger l
+                         SET accepted = accepted + duplicates, expired = expired + events + duplicates,
+                             duplicate = duplicate - duplicates, conflict = conflict - conflicts
+                        FROM gone
+                       WHERE l.file_id = gone.file_id)
+     SELECT count(*) FILTER (WHERE events > 0)::int AS files FROM gone`,
+  );
+  if (keepAnswers) await keepInRollups(client, 'leaver');
+  else await publish(client, await takeFromRollups(client, 'leaver'));
+  await clearSettlingTables(client);
+  return { events, files: rows[0]!.files };
+}
+
+/** Rows that say the same as no row, and rejects of files of which nothing is left to repair. */
+async function cleanUp(client: pg.Client, keptFrom: string): Promise<void> {
+  await client.query('DELETE FROM merchant_month WHERE month < $1 AND success_count = 0 AND success_kobo = 0', [
+    `${keptFrom}-01`,
+  ]);
+  await client.query(
+    `UPDATE reject
+        SET is_closed = true
+       FROM ledger l
+      WHERE reject.file_id = l.file_id AND l.status = 'loaded' AND l.accepted = l.expired AND l.accepted > 0
+        AND NOT is_closed`,
+  );
+}
