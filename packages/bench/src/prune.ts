@@ -31,7 +31,7 @@ const note = (name: string, value: number) => {
 const run = <Row>(database: Database, ...statements: string[]): Promise<Row> =>
   withSession(database, 'bench', async (client) => {
     let rows: Row[] = [];
-    for (const statement of statements) ({ rows } = (await client.query(statement)) as { rows: Row[] });
+    for (const statement of statements) ({ rows } = (await client.query(statement)) as unknown as { rows: Row[] });
     return rows[0] as Row;
   });
 
