@@ -9,6 +9,7 @@ export const PLAIN_IMPORT: ImportOptions = {
   prune: false,
   lockWaitMs: 0,
   retryForMs: 0,
+  workers: 1,
   jobs: undefined,
   maxRejects: undefined,
   maxRejectRate: undefined,

@@ -56,6 +56,7 @@ export const COMMANDS: readonly (CommandRow | CommandGroup)[] = [
     options: [
       ...IMPORT_OPTIONS,
       'prune',
+      'workers',
       'force',
       'dryRun',
       'pingUrl',

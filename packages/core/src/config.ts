@@ -243,6 +243,12 @@ export const OPTIONS = {
     help: 'threads that read files, from 1 to 64 (default: two less than the cores, from 1 to 4)',
     rule: within(1, 64, 'a whole number from 1 to 64'),
   }),
+  workers: option({
+    flag: '--workers <n>',
+    help: 'share the work with other imports that are started alike, up to n of them',
+    rule: within(1, 64, 'a whole number from 1 to 64'),
+    default: 1,
+  }),
   onChange: option({
     flag: '--on-change <action>',
     env: 'IMPORT_ON_CHANGE',

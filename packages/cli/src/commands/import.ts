@@ -37,6 +37,7 @@ export async function run(io: Io, config: ProgramConfig, paths: string[]): Promi
           isDryRun: config.dryRun,
           lockWaitMs: config.lockWait,
           retryForMs: config.retryFor,
+          workers: config.workers,
           jobs: config.jobs,
         },
         view.report,

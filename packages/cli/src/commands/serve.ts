@@ -113,7 +113,7 @@ async function importPaths(
   try {
     const given = { strict, maxRejects, maxRejectRate, jobs, onChange };
     const times = { lockWaitMs: lockWait, retryForMs: retryFor };
-    const options = { ...given, ...times, prune: false, isForced: false, isDryRun: false };
+    const options = { ...given, ...times, workers: 1, prune: false, isForced: false, isDryRun: false };
     const result = await runImport(database, paths, options, report, io.signal);
     if (tellsAll || result.files.some(({ status }) => status !== 'unchanged')) view.finish(result);
     else log.info({ trigger, files: result.files.length }, 'nothing has changed');

@@ -3,15 +3,24 @@ import { inTransaction, SAVEPOINT } from '../db/database.ts';
 import { MoniepointError } from '../errors.ts';
 import { createAdmission } from './admit.ts';
 import { beginBulk } from './bulk.ts';
-import { type Dictionaries, forgetKeys, forgetSince, markOf, saveDictionaries } from './codes.ts';
+import {
+  adoptKeys,
+  type Dictionaries,
+  forgetKeys,
+  forgetSince,
+  markOf,
+  markOfSaved,
+  saveDictionaries,
+} from './codes.ts';
 import type { SourceFile } from './discover.ts';
 import type { Lanes } from './lanes.ts';
 import { type LedgerEntry, nextFileIds, record, recount, retire } from './ledger.ts';
 import { createLoader, type Loaded, type Loader, type Thresholds } from './load.ts';
+import { takeTurn } from './lock.ts';
 import { type FileResult, noCounts, type Report, type Stage } from './progress.ts';
 import { publish } from './publish.ts';
 import { addTally, addToRollups, takeFromRollups } from './rollup.ts';
-import { clearSettlingTables, settle, takeOutFiles } from './settle.ts';
+import { clearSettlingTables, rekeyCandidates, settle, takeOutFiles } from './settle.ts';
 import { createTally, giveUp, type Tally } from './tally.ts';
 
 /** What the files of one run have in common. */
@@ -20,6 +29,8 @@ export type Run = {
   readonly runId: number;
   /** There is a transaction around the whole run, which is rolled back. */
   readonly isDryRun: boolean;
+  /** Other importers may work on other files: what concerns all of them is done in turns. */
+  readonly isShared: boolean;
   /** The first month that is kept, counted from the year 0; null keeps all. */
   readonly keptFrom: number | null;
   readonly dictionaries: Dictionaries;
@@ -29,8 +40,13 @@ export type Run = {
   readonly signal: AbortSignal;
 };
 
-/** A file to load, and the version of it that is to leave where it was loaded before. */
-export type PlannedFile = { readonly file: SourceFile; readonly replaces: number | null };
+/** A file to read, and the version of it that is to leave where it was loaded before. */
+export type PlannedFile = {
+  readonly file: SourceFile;
+  readonly replaces: number | null;
+  /** False where it is read only to show that nothing of it is new: what was loaded is rolled back. */
+  readonly isKept: boolean;
+};
 
 /** A file with what was loaded of it, or why nothing was. */
 type Attempt = PlannedFile & {
@@ -45,7 +61,6 @@ type Attempt = PlannedFile & {
  * at all. What is wrong with one file alone becomes its result; anything else is thrown, and undoes all of them.
  *
  * @param bulkRows how many rows to expect where they are worth the bulk path, else null
- * @param isKept false rolls back what was loaded: the files are read only to show that nothing of them is new
  * @returns null where the bulk path was asked for and the table is in use: nothing was read then
  * @throws MoniepointError `interrupted`; errors of the database as they are
  */
@@ -53,10 +68,10 @@ export async function importBatch(
   run: Run,
   files: readonly PlannedFile[],
   bulkRows: number | null,
-  isKept: boolean,
 ): Promise<FileResult[] | null> {
   const { client, dictionaries, report, signal } = run;
-  const mark = markOf(dictionaries);
+  const isKept = files.every((file) => file.isKept);
+  let mark = markOf(dictionaries);
   let rowsRead = 0;
   const enter = (stage: Stage) => report({ type: 'stage', stage, files: files.length, rowsRead });
 
@@ -72,6 +87,11 @@ export async function importBatch(
     rowsRead = rowsIn(attempts);
     refuseAborted(signal);
 
+    if (run.isShared) {
+      await takeTurn(client);
+      await rekeyCandidates(client, await adoptKeys(client, dictionaries));
+      mark = markOfSaved(dictionaries);
+    }
     await saveDictionaries(client, dictionaries);
     if (bulk !== null) enter('indexing');
     await bulk?.finish();
@@ -129,6 +149,7 @@ export async function pruneVersions(run: Omit<Run, 'lanes'>, fileIds: readonly n
   const { client } = run;
   const enter = (stage: Stage) => run.report({ type: 'stage', stage, files: fileIds.length, rowsRead: 0 });
   const work = async () => {
+    if (run.isShared) await takeTurn(client);
     enter('settling');
     await takeOutFiles(client, fileIds);
     await retire(client, fileIds, 'pruned');
@@ -211,7 +232,14 @@ export async function refuseFile(run: Omit<Run, 'lanes'>, file: SourceFile, erro
   if (!isAboutFile(error)) throw error;
   const [fileId] = await nextFileIds(run.client, 1);
   const failed = { loaded: null, failure: error };
-  const attempt: Attempt = { file, replaces: null, fileId: fileId as number, startedAt: new Date(), ...failed };
+  const attempt: Attempt = {
+    file,
+    replaces: null,
+    isKept: true,
+    fileId: fileId as number,
+    startedAt: new Date(),
+    ...failed,
+  };
   await record(run.client, [ledgerEntry(run.runId, attempt)]);
   return resultOf(attempt, true);
 }

@@ -1,3 +1,4 @@
+import { gte } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
 import { context, kind, merchant } from '../db/schema.ts';
@@ -15,21 +16,68 @@ export type Dictionary = {
 
 export type Dictionaries = Texts<Dictionary>;
 
-/** Loads all three. Keys are given out here, which is safe because one import runs at a time. */
+/**
+ * Loads all three. Keys are given out here, ahead of the database: one import runs at a time, or those that share the work
+ * make up for it by adoptKeys.
+ */
 export async function loadDictionaries(client: pg.Client): Promise<Dictionaries> {
-  const db = drizzle(client);
-  const [merchants, kinds, contexts] = [
-    await db.select().from(merchant),
-    await db.select().from(kind),
-    await db.select().from(context),
-  ];
   return {
-    merchants: dictionaryOf(merchants.map((row) => [row.merchantId, row.merchantKey])),
-    kinds: dictionaryOf(kinds.map((row) => [`${row.product},${row.eventType}`, row.kindKey])),
-    contexts: dictionaryOf(
-      contexts.map((row) => [`${row.status},${row.channel},${row.merchantTier},${row.region}`, row.contextKey]),
-    ),
+    merchants: dictionaryOf(await readEntries.merchants(client, 0)),
+    kinds: dictionaryOf(await readEntries.kinds(client, 0)),
+    contexts: dictionaryOf(await readEntries.contexts(client, 0)),
   };
+}
+
+type Entry = [text: string, key: number];
+
+/** The entries of a table from a key on. */
+const readEntries: Texts<(client: pg.Client, firstKey: number) => Promise<Entry[]>> = {
+  merchants: async (client, firstKey) => {
+    const rows = await drizzle(client).select().from(merchant).where(gte(merchant.merchantKey, firstKey));
+    return rows.map((row): Entry => [row.merchantId, row.merchantKey]);
+  },
+  kinds: async (client, firstKey) => {
+    const rows = await drizzle(client).select().from(kind).where(gte(kind.kindKey, firstKey));
+    return rows.map((row): Entry => [`${row.product},${row.eventType}`, row.kindKey]);
+  },
+  contexts: async (client, firstKey) => {
+    const rows = await drizzle(client).select().from(context).where(gte(context.contextKey, firstKey));
+    return rows.map((row): Entry => [`${row.status},${row.channel},${row.merchantTier},${row.region}`, row.contextKey]);
+  },
+};
+
+/** A key that was given out here and means something else in the database, and the right one. */
+export type KeyChange = { readonly from: number; readonly to: number };
+
+/**
+ * Takes over what other importers saved meanwhile, while nobody else can save. Texts of ours that are not saved yet get
+ * their keys again, where others used those.
+ *
+ * @returns the keys that changed
+ */
+export async function adoptKeys(client: pg.Client, dictionaries: Dictionaries): Promise<Texts<KeyChange[]>> {
+  const changes: Texts<KeyChange[]> = { merchants: [], kinds: [], contexts: [] };
+  for (const which of TEXT_KINDS) {
+    const dictionary = dictionaries[which];
+    const own = dictionary.added.splice(dictionary.saved);
+    const firstOwn = dictionary.nextKey - own.length;
+    const others = await readEntries[which](client, firstOwn);
+    for (const text of own) dictionary.keys.delete(text);
+    dictionary.nextKey = firstOwn;
+    for (const [text, key] of others) {
+      dictionary.keys.set(text, key);
+      dictionary.nextKey = Math.max(dictionary.nextKey, key + 1);
+    }
+    if (others.length > 0) {
+      dictionary.added.length = 0; // those that are saved do not lie right before the next key any more
+      dictionary.saved = 0;
+    }
+    for (const [index, text] of own.entries()) {
+      const [from, to] = [firstOwn + index, keyOf(dictionary, text)];
+      if (from !== to) changes[which].push({ from, to });
+    }
+  }
+  return changes;
 }
 
 /** Those of an empty database. */
@@ -39,7 +87,7 @@ export const emptyDictionaries = (): Dictionaries => ({
   contexts: dictionaryOf([]),
 });
 
-function dictionaryOf(entries: [text: string, key: number][]): Dictionary {
+function dictionaryOf(entries: Entry[]): Dictionary {
   let highest = 0;
   for (const [, key] of entries) highest = Math.max(highest, key);
   return { keys: new Map(entries), nextKey: highest + 1, added: [], saved: 0 };
@@ -88,6 +136,12 @@ const ROWS_PER_INSERT = 10_000;
 /** A point to which forgetSince goes back. */
 export function markOf({ merchants, kinds, contexts }: Dictionaries): Texts<number> {
   return { merchants: merchants.nextKey, kinds: kinds.nextKey, contexts: contexts.nextKey };
+}
+
+/** The point behind which lies what is not in the database yet. */
+export function markOfSaved({ merchants, kinds, contexts }: Dictionaries): Texts<number> {
+  const firstUnsaved = ({ nextKey, added, saved }: Dictionary) => nextKey - (added.length - saved);
+  return { merchants: firstUnsaved(merchants), kinds: firstUnsaved(kinds), contexts: firstUnsaved(contexts) };
 }
 
 /** What was saved since the mark was rolled back: its texts are unknown again, and their keys free. */

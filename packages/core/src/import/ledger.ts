@@ -24,7 +24,24 @@ export type LoadedFile = {
 
 /** All loaded files by path. */
 export async function readLoadedFiles(client: pg.Client): Promise<Map<string, LoadedFile>> {
-  const rows = await drizzle(client)
+  const rows = await selectLoaded(client, undefined);
+  return new Map(rows.map((row) => [row.path, row]));
+}
+
+/** Corrects what is known of one file: another importer may have loaded it meanwhile. */
+export async function refreshLoadedFile(
+  client: pg.Client,
+  path: string,
+  loadedFiles: Map<string, LoadedFile>,
+): Promise<void> {
+  const [row] = await selectLoaded(client, path);
+  if (row === undefined) loadedFiles.delete(path);
+  else loadedFiles.set(path, row);
+}
+
+/** @param path undefined for all */
+function selectLoaded(client: pg.Client, path: string | undefined): Promise<LoadedFile[]> {
+  return drizzle(client)
     .select({
       fileId: ledger.fileId,
       path: ledger.path,
@@ -35,8 +52,7 @@ export async function readLoadedFiles(client: pg.Client): Promise<Map<string, Lo
       events: sql`${ledger.accepted} - ${ledger.expired}`.mapWith(Number),
     })
     .from(ledger)
-    .where(eq(ledger.status, 'loaded'));
-  return new Map(rows.map((row) => [row.path, row]));
+    .where(and(eq(ledger.status, 'loaded'), path === undefined ? undefined : eq(ledger.path, path)));
 }
 
 /** What to do with a file: load it, leave it, or read it again to show that nothing of it is new. */

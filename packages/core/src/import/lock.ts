@@ -22,11 +22,20 @@ export async function takeImportLock(
   report: Report,
   signal: AbortSignal,
 ): Promise<void> {
+  await untilTaken(client, waitMs, report, signal, () => isTrue(client, 'pg_try_advisory_lock($1)', [IMPORT_LOCK]));
+}
+
+async function untilTaken(
+  client: pg.Client,
+  waitMs: number,
+  report: Report,
+  signal: AbortSignal,
+  tryToTake: () => Promise<boolean>,
+): Promise<void> {
   const deadline = Date.now() + Math.max(waitMs, GRACE_MS);
   let isAnnounced = false;
   for (;;) {
-    const { rows } = await client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1) AS taken', [IMPORT_LOCK]);
-    if (rows[0]?.taken) return;
+    if (await tryToTake()) return;
     const holder = (await lockHolder(client)) ?? 'it has just ended';
     if (Date.now() >= deadline) {
       throw new MoniepointError(
@@ -39,6 +48,79 @@ export async function takeImportLock(
     await sleep(Math.min(POLL_MS, deadline - Date.now()), undefined, { signal }).catch(() => {});
     if (signal.aborted) throw new MoniepointError('interrupted', 'Interrupted while waiting for another import.');
   }
+}
+
+/** Held by whoever changes what belongs to all files; taken by importers that share the work. */
+const TURN_LOCK = 7_300_121;
+/** With a number, the place of one of the importers that share the work; with the hash of a path, the claim on a file. */
+const SEAT_LOCKS = 7_300_122;
+const FILE_LOCKS = 7_300_123;
+
+/**
+ * Takes a place among importers that share the work, and the first turn, which the caller ends with endTurn. While one has
+ * the turn the others wait for it, whatever waitMs says.
+ *
+ * @param workers how many places there are
+ * @param waitMs how long to wait for a place, or for an importer that shares nothing
+ * @throws MoniepointError `locked`, naming a holder and since when
+ */
+export async function takeImportPlace(
+  client: pg.Client,
+  workers: number,
+  waitMs: number,
+  report: Report,
+  signal: AbortSignal,
+): Promise<void> {
+  await untilTaken(client, waitMs, report, signal, async () => {
+    await client.query('SELECT pg_advisory_lock($1)', [TURN_LOCK]);
+    if (await isTrue(client, 'pg_try_advisory_lock_shared($1)', [IMPORT_LOCK])) {
+      for (let seat = 1; seat <= workers; seat += 1)
+        if (await isTrue(client, 'pg_try_advisory_lock($1, $2)', [SEAT_LOCKS, seat])) return true;
+      await client.query('SELECT pg_advisory_unlock_shared($1)', [IMPORT_LOCK]);
+    }
+    await endTurn(client);
+    return false;
+  });
+}
+
+export async function endTurn(client: pg.Client): Promise<void> {
+  await client.query('SELECT pg_advisory_unlock($1)', [TURN_LOCK]);
+}
+
+/** Waits for the turn, and has it until the transaction ends. */
+export async function takeTurn(client: pg.Client): Promise<void> {
+  await client.query('SELECT pg_advisory_xact_lock($1)', [TURN_LOCK]);
+}
+
+/** Does work that only one importer alone may do; false, without doing it, where there are others. The turn must be held. */
+export async function whileAlone(client: pg.Client, work: () => Promise<void>): Promise<boolean> {
+  if (!(await isTrue(client, 'pg_try_advisory_lock($1)', [IMPORT_LOCK]))) return false;
+  await work();
+  await client.query('SELECT pg_advisory_unlock($1)', [IMPORT_LOCK]);
+  return true;
+}
+
+/**
+ * Does the work on a file that nobody else has. A claim goes with its session, in whatever way that ends.
+ *
+ * @param isPatient waits for another importer that has it; else false is returned then
+ */
+export async function withClaim(
+  client: pg.Client,
+  path: string,
+  isPatient: boolean,
+  work: () => Promise<void>,
+): Promise<boolean> {
+  const key = [FILE_LOCKS, path];
+  if (isPatient) await client.query('SELECT pg_advisory_lock($1, hashtext($2))', key);
+  else if (!(await isTrue(client, 'pg_try_advisory_lock($1, hashtext($2))', key))) return false;
+  await work();
+  await client.query('SELECT pg_advisory_unlock($1, hashtext($2))', key);
+  return true;
+}
+
+async function isTrue(client: pg.Client, expression: string, values: unknown[]): Promise<boolean> {
+  return (await client.query<{ value: boolean }>(`SELECT ${expression} AS value`, values)).rows[0]?.value === true;
 }
 
 /** SQL that is true for the lock of this database, on a row of pg_locks. */

@@ -18,10 +18,11 @@ import {
   readLoadedFiles,
   readPruned,
   readResultsOf,
+  refreshLoadedFile,
   startRun,
 } from './ledger.ts';
 import type { Thresholds } from './load.ts';
-import { takeImportLock } from './lock.ts';
+import { endTurn, takeImportLock, takeImportPlace, whileAlone, withClaim } from './lock.ts';
 import { addCounts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
 import { readKeptFrom } from './retention.ts';
 import { createPatience, isTransient, waitFor } from './retry.ts';
@@ -41,6 +42,8 @@ export type ImportOptions = Thresholds & {
   readonly lockWaitMs: number;
   /** How long to try again while the database is away or asks to try again: 0 gives up at once, undefined is a minute. */
   readonly retryForMs: number | undefined;
+  /** How many imports may share the work: each takes files that the others have not. 1 shares with nobody. */
+  readonly workers: number;
   /** How many threads read files; undefined leaves it to the machine. */
   readonly jobs: number | undefined;
 };
@@ -125,7 +128,9 @@ async function importOnce(
   const stopCancelling = cancelOnAbort(database, client, signal);
   try {
     await migrate(client);
-    await takeImportLock(client, options.lockWaitMs, report, signal);
+    const isShared = options.workers > 1 && !options.isDryRun;
+    if (isShared) await takeImportPlace(client, options.workers, options.lockWaitMs, report, signal);
+    else await takeImportLock(client, options.lockWaitMs, report, signal);
     if (done.before === undefined) {
       done.before = await readSnapshot(client);
       const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
@@ -143,7 +148,7 @@ async function importOnce(
       const dictionaries = await loadDictionaries(client);
       const keptFromMonth = await readKeptFrom(client);
       const keptFrom = keptFromMonth === null ? null : monthOfText(keptFromMonth);
-      const run = { client, runId, isDryRun, keptFrom, dictionaries, thresholds: options, report, signal };
+      const run = { client, runId, isDryRun, isShared, keptFrom, dictionaries, thresholds: options, report, signal };
       try {
         await importFiles(run, files, directories, options, done);
         await finishRun(client, runId, outcomeOf([...done.results.values()]));
@@ -189,40 +194,82 @@ async function importFiles(
   options: ImportOptions,
   done: Done,
 ): Promise<void> {
-  const { client, report } = run;
   const finish = (file: SourceFile, result: FileResult) => {
     done.results.set(file, result);
-    report({ type: 'file_finished', result });
+    run.report({ type: 'file_finished', result });
   };
 
-  const loadedFiles = await readLoadedFiles(client);
+  const loadedFiles = await readLoadedFiles(run.client);
+  const storedRows = sum(loadedFiles.values(), ({ events }) => events);
   const toLoad: PlannedFile[] = [];
   const toSupersede: PlannedFile[] = [];
   const toReread: PlannedFile[] = [];
   for (const file of files.filter((one) => !done.results.has(one))) {
-    try {
-      const { action, replaces, isChanged } = await decideOn(client, file, loadedFiles, options.isForced);
-      if (isChanged && options.onChange === 'fail') throw changed(file, replaces as LoadedFile);
-      if (isChanged && options.onChange === 'skip') finish(file, leftAlone(file, 'skipped'));
-      else if (replaces !== null) toSupersede.push({ file, replaces: replaces.fileId });
-      else if (action === 'load') toLoad.push({ file, replaces: null });
-      else if (action === 'reread') toReread.push({ file, replaces: null });
-      else finish(file, leftAlone(file, 'unchanged'));
-    } catch (error) {
-      finish(file, await refuseFile(run, file, error));
-    }
+    const plan = await planFile(run, file, loadedFiles, options, options.isForced);
+    if ('status' in plan) finish(file, plan);
+    else (plan.replaces !== null ? toSupersede : plan.isKept ? toLoad : toReread).push(plan);
   }
+  const inOrder = [...toLoad, ...toSupersede, ...toReread];
 
-  const toRead = [...toLoad, ...toSupersede, ...toReread].map(({ file }) => file);
-  const lanes = openLanes(toRead, options.strict, options.jobs ?? defaultJobs());
+  if (run.isShared) {
+    // Others would only wait for a batch that takes the whole table, so it is tried where there are none.
+    if (planBulk(toLoad, storedRows) !== null)
+      await whileAlone(run.client, () => importInBatches(run, toLoad, storedRows, 'bulk only', options, finish));
+    await endTurn(run.client);
+    const left = inOrder.map(({ file }) => file).filter((file) => !done.results.has(file));
+    await importClaimed(run, left, loadedFiles, options, done, finish);
+  } else {
+    await importInBatches(run, inOrder, storedRows, 'as it pays', options, finish);
+  }
+  if (options.prune) await prune(run, directories, done);
+}
+
+type Finish = (file: SourceFile, result: FileResult) => void;
+
+/** What is to be done with a file, or its result where nothing is. */
+async function planFile(
+  run: Omit<Run, 'lanes'>,
+  file: SourceFile,
+  loadedFiles: Map<string, LoadedFile>,
+  { onChange }: ImportOptions,
+  isForced: boolean,
+): Promise<PlannedFile | FileResult> {
   try {
-    let storedRows = sum(loadedFiles.values(), ({ events }) => events);
-    let mayBulk = true;
-    for (let first = 0; first < toLoad.length; ) {
-      const rest = toLoad.slice(first);
-      const bulk = mayBulk ? planBulk(rest, storedRows) : null;
+    const { action, replaces, isChanged } = await decideOn(run.client, file, loadedFiles, isForced);
+    if (isChanged && onChange === 'fail') throw changed(file, replaces as LoadedFile);
+    if (isChanged && onChange === 'skip') return leftAlone(file, 'skipped');
+    if (action === 'unchanged') return leftAlone(file, 'unchanged');
+    return { file, replaces: replaces?.fileId ?? null, isKept: action === 'load' };
+  } catch (error) {
+    return refuseFile(run, file, error);
+  }
+}
+
+/**
+ * Imports files in this order, many at once where they are worth the bulk path.
+ *
+ * @param how `bulk only` ends where the rest is not worth it any more
+ */
+async function importInBatches(
+  run: Omit<Run, 'lanes'>,
+  planned: readonly PlannedFile[],
+  rowsBefore: number,
+  how: 'as it pays' | 'bulk only' | 'one by one',
+  { strict, jobs }: ImportOptions,
+  finish: Finish,
+): Promise<void> {
+  const files = planned.map(({ file }) => file);
+  const lanes = openLanes(files, strict, jobs ?? defaultJobs());
+  try {
+    let storedRows = rowsBefore;
+    let mayBulk = how !== 'one by one';
+    for (let first = 0; first < planned.length; ) {
+      const rest = planned.slice(first);
+      const isNew = ({ replaces, isKept }: PlannedFile) => replaces === null && isKept;
+      const bulk = mayBulk ? planBulk(rest.filter(isNew), storedRows) : null;
+      if (bulk === null && how === 'bulk only') return;
       const batch = rest.slice(0, bulk?.files ?? 1);
-      const results = await importBatch({ ...run, lanes }, batch, bulk?.rows ?? null, true);
+      const results = await importBatch({ ...run, lanes }, batch, bulk?.rows ?? null);
       if (results === null) {
         mayBulk = false;
         continue;
@@ -231,15 +278,37 @@ async function importFiles(
       storedRows += sum(results, ({ counts }) => counts.accepted - counts.expired);
       for (const [index, result] of results.entries()) finish((batch[index] as PlannedFile).file, result);
     }
-    for (const planned of [...toSupersede, ...toReread]) {
-      const isKept = planned.replaces !== null;
-      const [result] = (await importBatch({ ...run, lanes }, [planned], null, isKept)) as [FileResult];
-      finish(planned.file, result);
-    }
   } finally {
     await lanes.close();
   }
-  if (options.prune) await prune(run, directories, done);
+}
+
+/**
+ * Imports files one by one while other importers do the same with those that this one leaves: first what nobody has, then what
+ * somebody had, in case that one ended without loading it.
+ */
+async function importClaimed(
+  run: Omit<Run, 'lanes'>,
+  files: readonly SourceFile[],
+  loadedFiles: Map<string, LoadedFile>,
+  options: ImportOptions,
+  done: Done,
+  finish: Finish,
+): Promise<void> {
+  for (const isPatient of [false, true]) {
+    const left = files.filter((file) => !done.results.has(file));
+    if (isPatient && left.length > 0)
+      run.report({ type: 'waiting', holder: `others, who have ${left.length} of the files` });
+    for (const file of left) {
+      await withClaim(run.client, file.path, isPatient, async () => {
+        await refreshLoadedFile(run.client, file.path, loadedFiles);
+        const plan = await planFile(run, file, loadedFiles, options, options.isForced && !isPatient);
+        if ('status' in plan) finish(file, plan);
+        else await importInBatches(run, [plan], 0, 'one by one', options, finish);
+      });
+      if (run.signal.aborted) throw new MoniepointError('interrupted', 'Interrupted between two files.');
+    }
+  }
 }
 
 /** Only where all went well: what replaces a file that is gone may be the one that failed. */

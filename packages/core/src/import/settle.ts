@@ -1,5 +1,7 @@
 import type pg from 'pg';
+import type { KeyChange } from './codes.ts';
 import { EVENT_COLUMNS } from './encode.ts';
+import type { Texts } from './lane.ts';
 
 const COLUMNS = EVENT_COLUMNS.join(', ');
 const columnsOf = (alias: string, columns: readonly string[] = EVENT_COLUMNS) =>
@@ -35,6 +37,21 @@ export async function createSettlingTables(client: pg.Client): Promise<void> {
     CREATE TEMP TABLE IF NOT EXISTS newcomer (LIKE event);
     CREATE TEMP TABLE IF NOT EXISTS leaver (LIKE event);
     CREATE TEMP TABLE IF NOT EXISTS file_order (file_id int PRIMARY KEY, place bigint)`);
+}
+
+/** Puts the right keys in place of those that other importers took. */
+export async function rekeyCandidates(client: pg.Client, changes: Texts<readonly KeyChange[]>): Promise<void> {
+  for (const [which, column] of [
+    ['merchants', 'merchant_key'],
+    ['kinds', 'kind_key'],
+    ['contexts', 'context_key'],
+  ] as const) {
+    if (changes[which].length === 0) continue;
+    await client.query(
+      `UPDATE candidate SET ${column} = key.own FROM unnest($1::int[], $2::int[]) AS key (taken, own) WHERE ${column} = key.taken`,
+      [changes[which].map(({ from }) => from), changes[which].map(({ to }) => to)],
+    );
+  }
 }
 
 /**
