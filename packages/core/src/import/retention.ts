@@ -56,24 +56,25 @@ export async function pruneBefore(
       `--before: found ${before}, expected a month up to the running one. Events that are still to come would be lost.`,
     );
   }
-  if (isDryRun) return { keptFrom, ...(await countEvents(client, keptFromUs)) };
+  if (isDryRun) {
+    const expired = await findExpired(client, keptFromUs);
+    return { keptFrom, events: expired.reduce((sum, { events }) => sum + events, 0), files: expired.length };
+  }
 
   await createSettlingTables(client);
   await setRetention(client, keptFrom, keptFromUs, keepAnswers);
-  const batches = await planBatches(client);
-  const files = batches.reduce((sum, batch) => sum + batch.files, 0);
+  const expired = await findExpired(client, keptFromUs);
+  // So that a batch is found by the index: without statistics the planner reads all events for each.
+  await client.query('ANALYZE event (file_id)');
   const done = { keptFrom, events: 0, files: 0 };
-  let filesDone = 0;
-  for (const batch of batches) {
-    const taken = await inTransaction(client, async () => {
-      const result = await takeOut(client, batch, keptFromUs, keepAnswers);
+  for (const batch of planBatches(expired)) {
+    done.events += await inTransaction(client, async () => {
+      const events = await takeOut(client, batch, keptFromUs, keepAnswers);
       if (signal.aborted) throw interrupted();
-      return result;
+      return events;
     });
-    done.events += taken.events;
-    done.files += taken.files;
-    filesDone += batch.files;
-    report({ filesDone, files, events: done.events });
+    done.files += batch.files;
+    report({ filesDone: done.files, files: expired.length, events: done.events });
   }
   await inTransaction(client, () => cleanUp(client, keptFrom));
   // Makes room for what comes next. A role that may only load rows leaves it to autovacuum, with a warning of the server.
@@ -95,29 +96,31 @@ const EVENTS_PER_BATCH = 1_000_000;
 /** Files by the range of their ids, which is a range of the table. */
 type Batch = { readonly first: number; readonly last: number; readonly files: number };
 
-async function planBatches(client: pg.Client): Promise<Batch[]> {
-  const { rows } = await client.query<Batch>(
-    `SELECT min(file_id) AS first, max(file_id) AS last, count(*)::int AS files
-       FROM (SELECT file_id, sum(accepted - expired) OVER (ORDER BY file_id) / $1 AS nth
-               FROM ledger
-              WHERE status = 'loaded' AND accepted > expired) AS file
-      GROUP BY floor(nth)
-      ORDER BY first`,
-    [EVENTS_PER_BATCH],
+function planBatches(expired: readonly ExpiredFile[]): Batch[] {
+  const batches: Batch[] = [];
+  let events = EVENTS_PER_BATCH;
+  for (const file of expired) {
+    const isFull = events >= EVENTS_PER_BATCH;
+    const { first, files } = isFull ? { first: file.fileId, files: 0 } : (batches.pop() as Batch);
+    batches.push({ first, last: file.fileId, files: files + 1 });
+    events = isFull ? file.events : events + file.events;
+  }
+  return batches;
+}
+
+/** A file with events that are to leave. */
+type ExpiredFile = { readonly fileId: number; readonly events: number };
+
+/** In the order of their ids. The one pass over all events. */
+async function findExpired(client: pg.Client, keptFromUs: string): Promise<ExpiredFile[]> {
+  const { rows } = await client.query<ExpiredFile>(
+    `SELECT file_id AS "fileId", count(*)::float8 AS events FROM event WHERE event_us < ${keptFromUs} GROUP BY 1 ORDER BY 1`,
   );
   return rows;
 }
 
 const interrupted = () =>
   new MoniepointError('interrupted', 'Interrupted. What was taken out stays out; run again to complete the work.');
-
-async function countEvents(client: pg.Client, keptFromUs: string): Promise<{ events: number; files: number }> {
-  const { rows } = await client.query<{ events: number; files: number }>(
-    'SELECT count(*)::float8 AS events, count(DISTINCT file_id)::int AS files FROM event WHERE event_us < $1',
-    [keptFromUs],
-  );
-  return rows[0]!;
-}
 
 /** From here on imports store nothing of earlier months. */
 async function setRetention(
@@ -161,36 +164,34 @@ async function closeRejects(client: pg.Client, keptFromUs: string): Promise<void
   await clearSettlingTables(client);
 }
 
-/** Takes out what lies in one batch before the first kept month. */
+/** Takes out what lies in one batch before the first kept month, and returns how many events that were. */
 async function takeOut(
   client: pg.Client,
   { first, last }: Batch,
   keptFromUs: string,
   keepAnswers: boolean,
-): Promise<{ events: number; files: number }> {
+): Promise<number> {
   const expired = `file_id BETWEEN ${first} AND ${last} AND event_us < ${keptFromUs}`;
-  const { rowCount: events } = await client.query(`INSERT INTO leaver SELECT * FROM event WHERE ${expired}`);
-  if (!events) return { events: 0, files: 0 };
+  const { rowCount } = await client.query(`INSERT INTO leaver SELECT * FROM event WHERE ${expired}`);
   await client.query(`DELETE FROM event WHERE ${expired}`);
-  const { rows } = await client.query<{ files: number }>(
+  await client.query(
     `WITH later AS (DELETE FROM duplicate d USING leaver x WHERE d.event_id = x.event_id RETURNING d.file_id, d.is_conflict),
           gone AS (SELECT file_id, count(*) FILTER (WHERE NOT is_later) AS events,
                           count(*) FILTER (WHERE is_later) AS duplicates, count(*) FILTER (WHERE is_conflict) AS conflicts
                      FROM (SELECT file_id, false AS is_later, false AS is_conflict FROM leaver
                             UNION ALL
                            SELECT file_id, true, is_conflict FROM later) AS occurrence
-                    GROUP BY file_id),
-          counted AS (UPDATE ledger l
-                         SET accepted = accepted + duplicates, expired = expired + events + duplicates,
-                             duplicate = duplicate - duplicates, conflict = conflict - conflicts
-                        FROM gone
-                       WHERE l.file_id = gone.file_id)
-     SELECT count(*) FILTER (WHERE events > 0)::int AS files FROM gone`,
+                    GROUP BY file_id)
+     UPDATE ledger l
+        SET accepted = accepted + duplicates, expired = expired + events + duplicates,
+            duplicate = duplicate - duplicates, conflict = conflict - conflicts
+       FROM gone
+      WHERE l.file_id = gone.file_id`,
   );
   if (keepAnswers) await keepInRollups(client, 'leaver');
   else await publish(client, await takeFromRollups(client, 'leaver'));
   await clearSettlingTables(client);
-  return { events, files: rows[0]!.files };
+  return rowCount as number;
 }
 
 /** Rows that say the same as no row, and rejects of files of which nothing is left to repair. */
