@@ -1,5 +1,5 @@
 /** Several imports that share the work on one folder: the ledger hands out files, and what comes out equals one import alone. */
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Database, withSession } from '@moniepoint/core/db/database';
 import { generate } from '@moniepoint/core/generate';
@@ -90,6 +90,44 @@ describe('imports that share the work', () => {
     const results = await importShared(database, folder);
     const loaded = results.map(({ files }) => files.filter(({ status }) => status === 'loaded').length);
     expect(loaded.sort()).toEqual([0, 0, 5]);
+    await expectVerified(database);
+  });
+
+  it('load a file that was moved, beside another of its name, in place of what it was', async () => {
+    const folder = createFolder();
+    const [first, second, third] = ['b', 'a', 'c'].map((name) => join(folder, name)) as [string, string, string];
+    for (const [place, amount] of [
+      [first, '1.00'],
+      [second, '2.00'],
+    ] as const) {
+      mkdirSync(place);
+      writeActivities(place, 'activities_20240101.csv', [row({ amount })]);
+    }
+    const database = await createDatabase();
+    await importOnce(database, first);
+    await importOnce(database, second);
+    renameSync(second, third); // it was the first of the two by its path, and is the last now
+    const results = await Promise.all(
+      [1, 2].map(() => runImport(database, [first, third], { ...PLAIN_IMPORT, workers: 2 }, () => {}, NO_SIGNAL)),
+    );
+    expect(results.flatMap(({ files }) => files.map(({ status }) => status)).sort()).toEqual([
+      'superseded',
+      'unchanged',
+      'unchanged',
+      'unchanged',
+    ]);
+    expect(await query(database, 'SELECT amount FROM activity')).toEqual([{ amount: '1.00' }]);
+    await expectVerified(database);
+  });
+
+  it('take files out that are gone, once', async () => {
+    const folder = await writeFiles(5, 4);
+    const database = await createDatabase();
+    await importOnce(database, folder);
+    rmSync(join(folder, 'activities_20240102.csv'));
+    const results = await importShared(database, folder, { prune: true });
+    expect(results.flatMap(({ pruned }) => pruned)).toEqual([join(folder, 'activities_20240102.csv')]);
+    expect(await stateOf(database)).toEqual(await stateOfCleanImport(folder));
     await expectVerified(database);
   });
 

@@ -69,7 +69,7 @@ it('a migration that comes later is applied to a distributed database', async ()
       DROP VIEW open_reject;
       ALTER TABLE reject DROP COLUMN is_closed;
       ALTER TABLE ledger DROP COLUMN expired;
-      DROP TABLE retention, pruned_merchant_month, pruned_merchant_total, pruned_product_status;
+      DROP TABLE retention, expired_merchant_month, expired_merchant_total, expired_product_status;
       DELETE FROM schema_migration WHERE id = (SELECT max(id) FROM schema_migration)`);
     expect(await migrate(client)).toEqual(['0006_retention']);
     expect((await client.query('SELECT FROM open_reject')).rowCount).toBe(0);

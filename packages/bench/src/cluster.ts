@@ -112,6 +112,19 @@ async function importInto(database: string, folder: string, what: string): Promi
   }
 }
 
+/** Imports that share the files of a folder, each too small a part of what is stored for the bulk path. */
+async function share(database: string, folder: string, workers: number): Promise<void> {
+  const argv = ['import', '--json', '--workers', String(workers), folder];
+  const begin = process.hrtime.bigint();
+  await Promise.all(Array.from({ length: workers }, () => runMoniepoint(argv, at(coordinator, database))));
+  const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
+  const what = `${database} ${workers} importers`;
+  say(`  ${seconds.toFixed(2)} s  ${what}`);
+  note(what, seconds);
+}
+
+const SHARED_BY = [1, 2, 4];
+
 const answersOf = async (database: string) =>
   (await runMoniepoint(['report', 'all', '--format', 'json'], at(coordinator, database))).stdout;
 
@@ -127,6 +140,10 @@ try {
     // The first file behind a large one still pays for pages that were never read: it is not counted.
     for (const database of order) await runMoniepoint(['import', day.folder], at(coordinator, database));
     for (const database of order) await importInto(database, later.folder, `${database} day`);
+    for (const workers of round % 2 === 1 ? SHARED_BY : SHARED_BY.toReversed()) {
+      const { folder } = await prepareData(flags.folder, 480_000, 24, 2000 + workers);
+      for (const database of order) await share(database, folder, workers);
+    }
     if ((await answersOf(PLAIN)) !== (await answersOf(CLUSTER))) throw new Error('the answers differ');
   }
   for (const database of [PLAIN, CLUSTER]) {
@@ -151,6 +168,14 @@ try {
       timed('plain: one day of 25,000 rows into them', `${PLAIN} day`),
       timed('cluster: the same', `${CLUSTER} day`),
       { name: 'cluster ÷ plain', unit: '', values: [ratio('day')] },
+      ...[PLAIN, CLUSTER].flatMap((database) =>
+        SHARED_BY.map((workers) =>
+          timed(
+            `${database === PLAIN ? 'plain' : 'cluster'}: 24 files of 20,000 rows by ${workers} ${workers === 1 ? 'import' : 'imports at once'}`,
+            `${database} ${workers} importers`,
+          ),
+        ),
+      ),
       { name: 'peak memory of the importer, cluster', unit: 'MB', values: values[`${CLUSTER} all MB`] ?? [] },
       perRow('CPU a row, plain server', `${PLAIN} all cpuSeconds coordinator`, 1e6, 'µs'),
       perRow('CPU a row, coordinator', `${CLUSTER} all cpuSeconds coordinator`, 1e6, 'µs'),

@@ -399,12 +399,12 @@ describe('prune', () => {
     ]);
     await run('import', folder);
     expect((await run('prune', '--before', '2024-02', '--dry-run')).out).toBe(
-      '1 event of 1 file happened before 2024-02 and would leave. Nothing was changed.\n',
+      '1 event of 1 file: before 2024-02, and would be taken out. Nothing was changed.\n',
     );
     const { code, out } = await run('prune', '--before', '2024-02', '--json');
     expect([code, JSON.parse(out)]).toEqual([0, { kept_from: '2024-02', events: 1, files: 1, dry_run: false }]);
     expect((await run('prune', '--before', '2024-02', '--keep-answers')).out).toBe(
-      '0 events of 0 files left. Events are kept from 2024-02 on; the answers go on counting the earlier ones.\n',
+      '0 events of 0 files: taken out. Events are kept from 2024-02 on; the answers go on counting the earlier ones.\n',
     );
     const status = await run('status');
     expect(status.out).toMatch(/^Rows +2 read = 2 accepted \(1 expired\) \+ 0 duplicate \+ 0 rejected$/m);

@@ -1,12 +1,12 @@
-CREATE TABLE "pruned_merchant_month" (
+CREATE TABLE "expired_merchant_month" (
 	"merchant_key" integer NOT NULL,
 	"month" date NOT NULL,
 	"success_count" bigint NOT NULL,
 	"success_kobo" numeric NOT NULL,
-	CONSTRAINT "pruned_merchant_month_pkey" PRIMARY KEY("month","merchant_key")
+	CONSTRAINT "expired_merchant_month_pkey" PRIMARY KEY("month","merchant_key")
 );
 --> statement-breakpoint
-CREATE TABLE "pruned_merchant_total" (
+CREATE TABLE "expired_merchant_total" (
 	"merchant_key" integer NOT NULL,
 	"success_kobo" numeric NOT NULL,
 	"success_count" bigint NOT NULL,
@@ -20,14 +20,14 @@ CREATE TABLE "pruned_merchant_total" (
 	"documents_submitted" bigint NOT NULL,
 	"verifications_completed" bigint NOT NULL,
 	"tier_upgrades" bigint NOT NULL,
-	CONSTRAINT "pruned_merchant_total_pkey" PRIMARY KEY("merchant_key")
+	CONSTRAINT "expired_merchant_total_pkey" PRIMARY KEY("merchant_key")
 );
 --> statement-breakpoint
-CREATE TABLE "pruned_product_status" (
+CREATE TABLE "expired_product_status" (
 	"product" text NOT NULL,
 	"status" text NOT NULL,
 	"event_count" bigint NOT NULL,
-	CONSTRAINT "pruned_product_status_pkey" PRIMARY KEY("product","status")
+	CONSTRAINT "expired_product_status_pkey" PRIMARY KEY("product","status")
 );
 --> statement-breakpoint
 CREATE TABLE "retention" (
@@ -37,10 +37,9 @@ CREATE TABLE "retention" (
 	CONSTRAINT "retention_only_row_check" CHECK ("retention"."is_only_row")
 );
 --> statement-breakpoint
-DROP VIEW "public"."open_reject";--> statement-breakpoint
 ALTER TABLE "ledger" ADD COLUMN "expired" bigint DEFAULT 0 NOT NULL;--> statement-breakpoint
 ALTER TABLE "reject" ADD COLUMN "is_closed" boolean DEFAULT false NOT NULL;--> statement-breakpoint
-CREATE VIEW "public"."open_reject" AS (
+CREATE OR REPLACE VIEW "public"."open_reject" AS (
   WITH named AS (
     SELECT file_id, line, reason, unnest(event_ids) AS event_id FROM reject WHERE said IS NULL AND NOT is_closed
   ), wanted AS (

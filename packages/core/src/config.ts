@@ -265,7 +265,7 @@ export const OPTIONS = {
   before: option({
     flag: '--before <month>',
     help: 'the first month that is kept, in UTC, such as 2024-01',
-    rule: matching('a month such as 2024-01', MONTH, String),
+    rule: matching('a month such as 2024-01', /^[1-9]\d{3}-(0[1-9]|1[0-2])$/, String),
   }),
   keepAnswers: option({
     flag: '--keep-answers',

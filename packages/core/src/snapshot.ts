@@ -40,9 +40,8 @@ export async function readSnapshot(client: pg.Client): Promise<Snapshot | null> 
  */
 export async function readMark(client: pg.Client): Promise<string | null> {
   const { rows } = await client.query<{ mark: string | null }>(
-    `SELECT concat_ws('/', (SELECT data_version || ' ' || published_at FROM snapshot), (SELECT max(file_id) FROM ledger),
-                      (SELECT run_id || ' ' || coalesce(finished_at::text, ${IS_IMPORT_RUNNING}::text)
-                         FROM import_run ORDER BY run_id DESC LIMIT 1)) AS mark`,
+    `SELECT concat_ws('/', (SELECT data_version || ' ' || published_at FROM snapshot), (SELECT nullif(count(*), 0) FROM ledger),
+                      (SELECT max(run_id) || ' ' || concat_ws(' ', max(finished_at), ${IS_IMPORT_RUNNING}) FROM import_run)) AS mark`,
   );
   return rows[0]?.mark || null;
 }

@@ -16,6 +16,12 @@ export async function run(io: Io, config: ProgramConfig, paths: string[]): Promi
       `--quiet and --progress ${mode}: found both, expected one of them. Leave one out.`,
     );
   }
+  if (config.workers > 1 && (config.dryRun || config.force)) {
+    throw new MoniepointError(
+      'usage',
+      `--workers and ${config.dryRun ? '--dry-run' : '--force'}: found both, expected one of them. Each import would read all files. Leave one out.`,
+    );
+  }
   const tell = async (isSuccess: boolean, text: string) => {
     // A dry run is not what somebody waits to be told of.
     if (config.pingUrl !== undefined && !config.dryRun) await ping(config.pingUrl, isSuccess, text, io);

@@ -34,14 +34,14 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
   const what = `${countOf(events, 'event')} of ${countOf(files, 'file')}`;
   io.out(
     isDryRun
-      ? `${what} happened before ${keptFrom} and would leave. Nothing was changed.\n`
-      : `${what} left. Events are kept from ${keptFrom} on${keepAnswers ? '; the answers go on counting the earlier ones' : ''}.\n`,
+      ? `${what}: before ${keptFrom}, and would be taken out. Nothing was changed.\n`
+      : `${what}: taken out. Events are kept from ${keptFrom} on${keepAnswers ? '; the answers go on counting the earlier ones' : ''}.\n`,
   );
 
   function tellProgress(progress: Parameters<Parameters<typeof pruneBefore>[2]>[0]) {
     if (config.json || progress.filesDone === progress.files) return;
     io.err(
-      `${countOf(progress.filesDone, 'file')} of ${progress.files} done, ${countOf(progress.events, 'event')} left\n`,
+      `${countOf(progress.events, 'event')} taken out, ${progress.filesDone} of ${countOf(progress.files, 'file')} done\n`,
     );
   }
 }

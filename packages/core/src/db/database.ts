@@ -240,7 +240,8 @@ function withoutPassword(url: string): string {
 /** The statements around a piece of work that is kept whole or not at all. */
 export type Boundaries = { readonly begin: string; readonly keep: string; readonly undo: string };
 
-const TRANSACTION: Boundaries = { begin: 'BEGIN', keep: 'COMMIT', undo: 'ROLLBACK' };
+/** Whoever waits in it, for a lock or for its turn, has to see then what others did meanwhile, whatever the role's default is. */
+const TRANSACTION: Boundaries = { begin: 'BEGIN ISOLATION LEVEL READ COMMITTED', keep: 'COMMIT', undo: 'ROLLBACK' };
 
 /** Sees one moment of the database, whatever others commit meanwhile. */
 export const READ_ONLY_MOMENT: Boundaries = {

@@ -279,16 +279,16 @@ export const productStatus = pgTable('product_status', productStatusColumns, (t)
 
 // What pruned events count in the rollups above, where their answers were to be kept.
 
-export const prunedMerchantMonth = pgTable('pruned_merchant_month', merchantMonthColumns, (t) => [
-  primaryKey({ name: 'pruned_merchant_month_pkey', columns: [t.month, t.merchantKey] }),
+export const expiredMerchantMonth = pgTable('expired_merchant_month', merchantMonthColumns, (t) => [
+  primaryKey({ name: 'expired_merchant_month_pkey', columns: [t.month, t.merchantKey] }),
 ]);
 
-export const prunedMerchantTotal = pgTable('pruned_merchant_total', merchantTotalColumns, (t) => [
-  primaryKey({ name: 'pruned_merchant_total_pkey', columns: [t.merchantKey] }),
+export const expiredMerchantTotal = pgTable('expired_merchant_total', merchantTotalColumns, (t) => [
+  primaryKey({ name: 'expired_merchant_total_pkey', columns: [t.merchantKey] }),
 ]);
 
-export const prunedProductStatus = pgTable('pruned_product_status', productStatusColumns, (t) => [
-  primaryKey({ name: 'pruned_product_status_pkey', columns: [t.product, t.status] }),
+export const expiredProductStatus = pgTable('expired_product_status', productStatusColumns, (t) => [
+  primaryKey({ name: 'expired_product_status_pkey', columns: [t.product, t.status] }),
 ]);
 
 /** How far events are kept: one row, which is there once events were pruned. What lies before that is not stored again. */

@@ -14,7 +14,7 @@ import {
 } from './codes.ts';
 import type { SourceFile } from './discover.ts';
 import type { Lanes } from './lanes.ts';
-import { type LedgerEntry, nextFileIds, record, recount, retire } from './ledger.ts';
+import { type LedgerEntry, type LoadedFile, lockLoaded, nextFileIds, record, recount, retire } from './ledger.ts';
 import { createLoader, type Loaded, type Loader, type Thresholds } from './load.ts';
 import { takeTurn } from './lock.ts';
 import { type FileResult, noCounts, type Report, type Stage } from './progress.ts';
@@ -144,12 +144,19 @@ async function updateRollups(client: pg.Client, tally: Tally | null, firstFileId
   return [...entered, ...(await takeFromRollups(client, 'leaver'))];
 }
 
-/** Takes out versions whose files are gone, in one transaction; what they had kept from being stored comes back. */
-export async function pruneVersions(run: Omit<Run, 'lanes'>, fileIds: readonly number[]): Promise<void> {
+/**
+ * Takes out versions whose files are gone, in one transaction; what they had kept from being stored comes back.
+ *
+ * @returns those that were taken out: another importer may have found or replaced the others meanwhile
+ */
+export async function pruneVersions(run: Omit<Run, 'lanes'>, gone: readonly LoadedFile[]): Promise<LoadedFile[]> {
   const { client } = run;
-  const enter = (stage: Stage) => run.report({ type: 'stage', stage, files: fileIds.length, rowsRead: 0 });
+  const enter = (stage: Stage) => run.report({ type: 'stage', stage, files: gone.length, rowsRead: 0 });
   const work = async () => {
     if (run.isShared) await takeTurn(client);
+    const pruned = await lockLoaded(client, gone);
+    if (pruned.length === 0) return pruned;
+    const fileIds = pruned.map(({ fileId }) => fileId);
     enter('settling');
     await takeOutFiles(client, fileIds);
     await retire(client, fileIds, 'pruned');
@@ -161,8 +168,9 @@ export async function pruneVersions(run: Omit<Run, 'lanes'>, fileIds: readonly n
     enter('committing');
     await clearSettlingTables(client);
     refuseAborted(run.signal);
+    return pruned;
   };
-  await inTransaction(client, work, run.isDryRun ? SAVEPOINT : undefined);
+  return inTransaction(client, work, run.isDryRun ? SAVEPOINT : undefined);
 }
 
 /** A signal that comes between two statements has none to cancel. */

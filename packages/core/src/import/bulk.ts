@@ -89,7 +89,7 @@ const BUILD_MEMORY_KB = 256 * 1024;
 const LOCK_NOT_AVAILABLE = '55P03';
 
 /** A role that may only load rows cannot drop an index. */
-async function mayAlterEvents(client: pg.Client): Promise<boolean> {
+export async function mayAlterEvents(client: pg.Client): Promise<boolean> {
   const { rows } = await client.query<{ may: boolean }>(
     `SELECT pg_has_role(relowner, 'USAGE') AS may FROM pg_class WHERE oid = 'event'::regclass`,
   );

@@ -94,8 +94,13 @@ export async function decideOn(
       loadedFiles.delete(same.path);
       return { action: 'load', replaces: same, isChanged: false };
     }
-    await drizzle(client).update(ledger).set({ path: file.path, mtimeNs }).where(eq(ledger.fileId, same.fileId));
     loadedFiles.delete(same.path);
+    const { rowCount } = await drizzle(client)
+      .update(ledger)
+      .set({ path: file.path, mtimeNs })
+      .where(and(eq(ledger.fileId, same.fileId), eq(ledger.status, 'loaded')));
+    // Another importer took it out meanwhile, because nothing lay where it was.
+    if (rowCount === 0) return { action: 'load', replaces: null, isChanged: false };
     loadedFiles.set(file.path, { ...same, path: file.path, mtimeNs });
     return decision;
   }
@@ -143,6 +148,20 @@ export async function isGone(path: string): Promise<boolean> {
   } catch (error) {
     return errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR';
   }
+}
+
+/** Those of these versions that are still loaded from where they were. They stay so until the transaction ends. */
+export async function lockLoaded(client: pg.Client, versions: readonly LoadedFile[]): Promise<LoadedFile[]> {
+  const { rows } = await client.query<{ file_id: number }>(
+    `SELECT file_id
+       FROM ledger
+       JOIN unnest($1::int[], $2::text[]) AS version (file_id, path) USING (file_id, path)
+      WHERE status = 'loaded'
+        FOR UPDATE OF ledger`,
+    [versions.map(({ fileId }) => fileId), versions.map(({ path }) => path)],
+  );
+  const stillLoaded = new Set(rows.map((row) => row.file_id));
+  return versions.filter(({ fileId }) => stillLoaded.has(fileId));
 }
 
 /** What this run has loaded, by path: after a lost connection nobody knows whether the last commit was done. */

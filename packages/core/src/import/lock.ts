@@ -46,14 +46,15 @@ async function untilTaken(
     if (!isAnnounced && waitMs > 0) report({ type: 'waiting', holder });
     isAnnounced = true;
     await sleep(Math.min(POLL_MS, deadline - Date.now()), undefined, { signal }).catch(() => {});
-    if (signal.aborted) throw new MoniepointError('interrupted', 'Interrupted while waiting for another import.');
+    if (signal.aborted) throw interrupted();
   }
 }
 
 /** Held by whoever changes what belongs to all files; taken by importers that share the work. */
 const TURN_LOCK = 7_300_121;
-/** With a number, the place of one of the importers that share the work; with the hash of a path, the claim on a file. */
-const SEAT_LOCKS = 7_300_122;
+/** With a number: the place of one of the importers that share the work. */
+const PLACE_LOCKS = 7_300_122;
+/** With the hash of a path: the claim on a file. */
 const FILE_LOCKS = 7_300_123;
 
 /**
@@ -72,15 +73,23 @@ export async function takeImportPlace(
   signal: AbortSignal,
 ): Promise<void> {
   await untilTaken(client, waitMs, report, signal, async () => {
-    await client.query('SELECT pg_advisory_lock($1)', [TURN_LOCK]);
+    await beginTurn(client, report, signal);
     if (await isTrue(client, 'pg_try_advisory_lock_shared($1)', [IMPORT_LOCK])) {
-      for (let seat = 1; seat <= workers; seat += 1)
-        if (await isTrue(client, 'pg_try_advisory_lock($1, $2)', [SEAT_LOCKS, seat])) return true;
+      for (let place = 1; place <= workers; place += 1)
+        if (await isTrue(client, 'pg_try_advisory_lock($1, $2)', [PLACE_LOCKS, place])) return true;
       await client.query('SELECT pg_advisory_unlock_shared($1)', [IMPORT_LOCK]);
     }
     await endTurn(client);
     return false;
   });
+}
+
+/** Takes the turn for the session; it is ended by endTurn. A signal cancels the wait. */
+export async function beginTurn(client: pg.Client, report: Report, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) throw interrupted();
+  if (await isTrue(client, 'pg_try_advisory_lock($1)', [TURN_LOCK])) return;
+  report({ type: 'waiting', holder: 'one that shares the work' });
+  await client.query('SELECT pg_advisory_lock($1)', [TURN_LOCK]);
 }
 
 export async function endTurn(client: pg.Client): Promise<void> {
@@ -92,36 +101,36 @@ export async function takeTurn(client: pg.Client): Promise<void> {
   await client.query('SELECT pg_advisory_xact_lock($1)', [TURN_LOCK]);
 }
 
-/** Does work that only one importer alone may do; false, without doing it, where there are others. The turn must be held. */
-export async function whileAlone(client: pg.Client, work: () => Promise<void>): Promise<boolean> {
-  if (!(await isTrue(client, 'pg_try_advisory_lock($1)', [IMPORT_LOCK]))) return false;
+/** Does work that only an importer alone may do, and leaves it where there are others. The turn must be held. */
+export async function whileAlone(client: pg.Client, work: () => Promise<void>): Promise<void> {
+  if (!(await isTrue(client, 'pg_try_advisory_lock($1)', [IMPORT_LOCK]))) return;
   await work();
   await client.query('SELECT pg_advisory_unlock($1)', [IMPORT_LOCK]);
-  return true;
 }
 
 /**
  * Does the work on a file that nobody else has. A claim goes with its session, in whatever way that ends.
  *
- * @param isPatient waits for another importer that has it; else false is returned then
+ * @param isPatient waits for another importer that has it; else the file is left to that one
  */
 export async function withClaim(
   client: pg.Client,
   path: string,
   isPatient: boolean,
   work: () => Promise<void>,
-): Promise<boolean> {
+): Promise<void> {
   const key = [FILE_LOCKS, path];
   if (isPatient) await client.query('SELECT pg_advisory_lock($1, hashtext($2))', key);
-  else if (!(await isTrue(client, 'pg_try_advisory_lock($1, hashtext($2))', key))) return false;
+  else if (!(await isTrue(client, 'pg_try_advisory_lock($1, hashtext($2))', key))) return;
   await work();
   await client.query('SELECT pg_advisory_unlock($1, hashtext($2))', key);
-  return true;
 }
 
 async function isTrue(client: pg.Client, expression: string, values: unknown[]): Promise<boolean> {
   return (await client.query<{ value: boolean }>(`SELECT ${expression} AS value`, values)).rows[0]?.value === true;
 }
+
+const interrupted = () => new MoniepointError('interrupted', 'Interrupted while waiting for another import.');
 
 /** SQL that is true for the lock of this database, on a row of pg_locks. */
 const IS_HELD = `locktype = 'advisory' AND classid = 0 AND objid = ${IMPORT_LOCK} AND granted

@@ -1,9 +1,11 @@
 import type pg from 'pg';
 import { inTransaction } from '../db/database.ts';
 import { MoniepointError } from '../errors.ts';
+import { mayAlterEvents } from './bulk.ts';
+import { recount } from './ledger.ts';
 import { publish } from './publish.ts';
-import { dropKeptFromRollups, keepInRollups, takeFromRollups } from './rollup.ts';
-import { clearSettlingTables, createSettlingTables } from './settle.ts';
+import { addToRollups, dropKeptFromRollups, hasKeptInRollups, keepInRollups, takeFromRollups } from './rollup.ts';
+import { clearSettlingTables, createSettlingTables, freeDuplicatesOfLeavers, settle } from './settle.ts';
 
 export type PruneOptions = {
   /** The first month that is kept, `YYYY-MM` in UTC. */
@@ -28,7 +30,7 @@ export type PruneProgress = { readonly filesDone: number; readonly files: number
 
 /**
  * Takes the events of earlier months out, and keeps them out: rows of those months that an import meets later are counted as
- * expired and not stored. Occurrences behind an event leave with it.
+ * expired and not stored.
  *
  * One transaction for about EVENTS_PER_BATCH events, each leaving everything consistent, so that neither WAL nor the time
  * for which anything is held grows with history. Broken off at any moment, a second call completes it. The caller holds the
@@ -76,9 +78,7 @@ export async function pruneBefore(
     done.files += batch.files;
     report({ filesDone: done.files, files: expired.length, events: done.events });
   }
-  await inTransaction(client, () => cleanUp(client, keptFrom));
-  // Makes room for what comes next. A role that may only load rows leaves it to autovacuum, with a warning of the server.
-  await client.query('VACUUM event');
+  if (done.events > 0) await cleanUp(client, keptFrom);
   return done;
 }
 
@@ -90,7 +90,7 @@ export async function readKeptFrom(client: pg.Client): Promise<string | null> {
   return rows[0]?.month ?? null;
 }
 
-/** So little is lost when one is cut off, and so long others wait for what it holds: some ten seconds. */
+/** So little is lost when one is cut off, and so long others wait for what it holds. A file is not cut. */
 const EVENTS_PER_BATCH = 1_000_000;
 
 /** Files by the range of their ids, which is a range of the table. */
@@ -135,15 +135,31 @@ async function setRetention(
            ON CONFLICT (is_only_row) DO UPDATE SET kept_from = excluded.kept_from`,
       [`${keptFrom}-01`],
     );
-    await closeRejects(client, keptFromUs);
-    if (keepAnswers) return;
-    const months = await dropKeptFromRollups(client);
-    if (months.length > 0) await publish(client, months);
+    await closeRejects(client, keptFromUs, keptFrom);
+    await takeOutDuplicates(client, keptFromUs);
+    if (!keepAnswers && (await hasKeptInRollups(client))) await publish(client, await dropKeptFromRollups(client));
   });
 }
 
-/** Rejects that were repaired by what leaves now stay so, and nobody is asked for a row that would not be stored. */
-async function closeRejects(client: pg.Client, keptFromUs: string): Promise<void> {
+/** Later occurrences that lie before the first kept month themselves. The others may yet take the place of an event that leaves. */
+async function takeOutDuplicates(client: pg.Client, keptFromUs: string): Promise<void> {
+  await client.query(
+    `WITH gone AS (DELETE FROM duplicate WHERE event_us < ${keptFromUs} RETURNING file_id, is_conflict),
+          counted AS (SELECT file_id, count(*) AS duplicates, count(*) FILTER (WHERE is_conflict) AS conflicts
+                        FROM gone GROUP BY file_id)
+     UPDATE ledger l
+        SET accepted = accepted + duplicates, expired = expired + duplicates,
+            duplicate = duplicate - duplicates, conflict = conflict - conflicts
+       FROM counted
+      WHERE l.file_id = counted.file_id`,
+  );
+}
+
+/**
+ * Rejects that were repaired by what leaves now stay so, and nobody is asked for a row that would not be stored: one that says
+ * its time, or whose file is named after an earlier day.
+ */
+async function closeRejects(client: pg.Client, keptFromUs: string, keptFrom: string): Promise<void> {
   // Into a table of the session: events may lie on other machines, and no statement mixes them with changes of tables that do not.
   await client.query(
     `INSERT INTO stored
@@ -154,17 +170,27 @@ async function closeRejects(client: pg.Client, keptFromUs: string): Promise<void
   await client.query(
     `UPDATE reject
         SET is_closed = true
-      WHERE (file_id, line) IN (SELECT r.file_id, r.line
+      WHERE NOT is_closed
+        AND (file_id, line) IN (SELECT r.file_id, r.line
                                   FROM reject r, unnest(r.event_ids) AS named (event_id)
                                   JOIN stored USING (event_id)
                                  WHERE r.said IS NULL
                                  UNION ALL
-                                SELECT file_id, line FROM reject WHERE (said->>'event_us')::bigint < ${keptFromUs})`,
+                                SELECT file_id, line FROM reject WHERE (said->>'event_us')::bigint < ${keptFromUs}
+                                 UNION ALL
+                                SELECT file_id, line
+                                  FROM reject
+                                  JOIN ledger USING (file_id)
+                                 WHERE name ~ '^activities_[0-9]{8}\\.csv' AND substring(name FROM 12 FOR 8) < $1)`,
+    [`${keptFrom.replace('-', '')}01`],
   );
   await clearSettlingTables(client);
 }
 
-/** Takes out what lies in one batch before the first kept month, and returns how many events that were. */
+/**
+ * Takes out what lies in one batch before the first kept month, and returns how many events that were. Where another occurrence
+ * of such an event lies in a kept month, the first of those takes its place.
+ */
 async function takeOut(
   client: pg.Client,
   { first, last }: Batch,
@@ -175,35 +201,35 @@ async function takeOut(
   const { rowCount } = await client.query(`INSERT INTO leaver SELECT * FROM event WHERE ${expired}`);
   await client.query(`DELETE FROM event WHERE ${expired}`);
   await client.query(
-    `WITH later AS (DELETE FROM duplicate d USING leaver x WHERE d.event_id = x.event_id RETURNING d.file_id, d.is_conflict),
-          gone AS (SELECT file_id, count(*) FILTER (WHERE NOT is_later) AS events,
-                          count(*) FILTER (WHERE is_later) AS duplicates, count(*) FILTER (WHERE is_conflict) AS conflicts
-                     FROM (SELECT file_id, false AS is_later, false AS is_conflict FROM leaver
-                            UNION ALL
-                           SELECT file_id, true, is_conflict FROM later) AS occurrence
-                    GROUP BY file_id)
-     UPDATE ledger l
-        SET accepted = accepted + duplicates, expired = expired + events + duplicates,
-            duplicate = duplicate - duplicates, conflict = conflict - conflicts
-       FROM gone
+    `UPDATE ledger l
+        SET expired = expired + events
+       FROM (SELECT file_id, count(*) AS events FROM leaver GROUP BY file_id) AS gone
       WHERE l.file_id = gone.file_id`,
   );
-  if (keepAnswers) await keepInRollups(client, 'leaver');
-  else await publish(client, await takeFromRollups(client, 'leaver'));
+  await freeDuplicatesOfLeavers(client);
+  await recount(client, await settle(client, []));
+  // An id counts once, also in the answers of all history.
+  const [replaced, notReplaced] = ['IN', 'NOT IN'].map(
+    (which) => `(SELECT * FROM leaver WHERE event_id ${which} (SELECT event_id FROM newcomer)) AS gone`,
+  ) as [string, string];
+  if (keepAnswers) await keepInRollups(client, notReplaced);
+  const months = await takeFromRollups(client, keepAnswers ? replaced : 'leaver');
+  await publish(client, [...months, ...(await addToRollups(client, 'newcomer'))]);
   await clearSettlingTables(client);
   return rowCount as number;
 }
 
-/** Rows that say the same as no row, and rejects of files of which nothing is left to repair. */
+/**
+ * Rows that say the same as no row, rejects of files of earlier days, and the room that is free now. A role that may only load
+ * rows leaves that to autovacuum.
+ */
 async function cleanUp(client: pg.Client, keptFrom: string): Promise<void> {
+  const firstDay = `${keptFrom}-01`;
   await client.query('DELETE FROM merchant_month WHERE month < $1 AND success_count = 0 AND success_kobo = 0', [
-    `${keptFrom}-01`,
+    firstDay,
   ]);
-  await client.query(
-    `UPDATE reject
-        SET is_closed = true
-       FROM ledger l
-      WHERE reject.file_id = l.file_id AND l.status = 'loaded' AND l.accepted = l.expired AND l.accepted > 0
-        AND NOT is_closed`,
-  );
+  if (!(await mayAlterEvents(client))) return;
+  await client.query('VACUUM event');
+  // Its ranges only ever widen; files that fill the room would be found in those of the ones that left as well.
+  await client.query('REINDEX INDEX event_file_id_idx');
 }

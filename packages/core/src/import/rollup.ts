@@ -78,7 +78,7 @@ export async function takeFromRollups(client: pg.Client, events: string): Promis
 }
 
 /** Where the counts of pruned events are kept that the rollups go on holding. */
-const prunedOf = (table: Rollup) => `pruned_${table}` as const;
+const expiredOf = (table: Rollup) => `expired_${table}` as const;
 
 /** What `verify` expects of a rollup: the stored events, and the pruned ones that it goes on counting. */
 export function expectedRollup(table: Rollup): string {
@@ -86,31 +86,31 @@ export function expectedRollup(table: Rollup): string {
   return `SELECT ${key.join(', ')}, ${values.map((value) => `sum(${value}) AS ${value}`).join(', ')}
             FROM (SELECT ${[...key, ...values].join(', ')} FROM (${select('event')}) AS of_events
                    UNION ALL
-                  SELECT ${[...key, ...values].join(', ')} FROM ${prunedOf(table)}) AS counted
+                  SELECT ${[...key, ...values].join(', ')} FROM ${expiredOf(table)}) AS counted
            GROUP BY ${key.join(', ')}`;
 }
 
 /** Lets the rollups go on counting events that are about to leave. */
 export async function keepInRollups(client: pg.Client, events: string): Promise<void> {
   for (const [table, { select }] of Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Rollup]][])
-    await upsert(client, table, select(events), prunedOf(table));
+    await upsert(client, table, select(events), expiredOf(table));
 }
 
 /** Takes out of the rollups what was kept in them of pruned events, and returns the months like addToRollups. */
 export async function dropKeptFromRollups(client: pg.Client): Promise<string[]> {
   const months: string[] = [];
   for (const [table, { key, values }] of Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Rollup]][]) {
-    if (await isEmpty(client, prunedOf(table))) continue;
+    if (await isEmpty(client, expiredOf(table))) continue;
     const negated = values.map((value) => `-${value}`);
-    months.push(...(await upsert(client, table, `SELECT ${[...key, ...negated].join(', ')} FROM ${prunedOf(table)}`)));
-    await client.query(`TRUNCATE ${prunedOf(table)}`);
+    months.push(...(await upsert(client, table, `SELECT ${[...key, ...negated].join(', ')} FROM ${expiredOf(table)}`)));
+    await client.query(`DELETE FROM ${expiredOf(table)}`); // whoever reads an earlier moment goes on seeing it, unlike with TRUNCATE
   }
   return months;
 }
 
 /** Whether the rollups count events that were pruned. */
 export async function hasKeptInRollups(client: pg.Client): Promise<boolean> {
-  return !(await isEmpty(client, prunedOf('product_status')));
+  return !(await isEmpty(client, expiredOf('product_status')));
 }
 
 /** Adds what was counted in memory to the rollups, and returns the months like addToRollups. */

@@ -12,6 +12,7 @@ import { monthOfText } from './encode.ts';
 import { defaultJobs, openLanes } from './lanes.ts';
 import {
   decideOn,
+  findVersions,
   finishRun,
   isGone,
   type LoadedFile,
@@ -42,7 +43,7 @@ export type ImportOptions = Thresholds & {
   readonly lockWaitMs: number;
   /** How long to try again while the database is away or asks to try again: 0 gives up at once, undefined is a minute. */
   readonly retryForMs: number | undefined;
-  /** How many imports may share the work: each takes files that the others have not. 1 shares with nobody. */
+  /** How many imports may share the work: each takes files that the others have not. 1 shares with nobody. Not with isDryRun or isForced. */
   readonly workers: number;
   /** How many threads read files; undefined leaves it to the machine. */
   readonly jobs: number | undefined;
@@ -128,7 +129,7 @@ async function importOnce(
   const stopCancelling = cancelOnAbort(database, client, signal);
   try {
     await migrate(client);
-    const isShared = options.workers > 1 && !options.isDryRun;
+    const isShared = options.workers > 1;
     if (isShared) await takeImportPlace(client, options.workers, options.lockWaitMs, report, signal);
     else await takeImportLock(client, options.lockWaitMs, report, signal);
     if (done.before === undefined) {
@@ -199,40 +200,81 @@ async function importFiles(
     run.report({ type: 'file_finished', result });
   };
 
-  const loadedFiles = await readLoadedFiles(run.client);
-  const storedRows = sum(loadedFiles.values(), ({ events }) => events);
-  const toLoad: PlannedFile[] = [];
-  const toSupersede: PlannedFile[] = [];
-  const toReread: PlannedFile[] = [];
-  for (const file of files.filter((one) => !done.results.has(one))) {
-    const plan = await planFile(run, file, loadedFiles, options, options.isForced);
-    if ('status' in plan) finish(file, plan);
-    else (plan.replaces !== null ? toSupersede : plan.isKept ? toLoad : toReread).push(plan);
-  }
-  const inOrder = [...toLoad, ...toSupersede, ...toReread];
-
-  if (run.isShared) {
-    // Others would only wait for a batch that takes the whole table, so it is tried where there are none.
-    if (planBulk(toLoad, storedRows) !== null)
-      await whileAlone(run.client, () => importInBatches(run, toLoad, storedRows, 'bulk only', options, finish));
-    await endTurn(run.client);
-    const left = inOrder.map(({ file }) => file).filter((file) => !done.results.has(file));
-    await importClaimed(run, left, loadedFiles, options, done, finish);
-  } else {
-    await importInBatches(run, inOrder, storedRows, 'as it pays', options, finish);
-  }
+  await (run.isShared ? importShared : importAlone)(run, files, options, done, finish);
   if (options.prune) await prune(run, directories, done);
 }
 
 type Finish = (file: SourceFile, result: FileResult) => void;
+
+async function importAlone(
+  run: Omit<Run, 'lanes'>,
+  files: readonly SourceFile[],
+  options: ImportOptions,
+  done: Done,
+  finish: Finish,
+): Promise<void> {
+  const loadedFiles = await readLoadedFiles(run.client);
+  const storedRows = eventsIn(loadedFiles);
+  const toLoad: PlannedFile[] = [];
+  const toSupersede: PlannedFile[] = [];
+  const toReread: PlannedFile[] = [];
+  for (const file of files.filter((one) => !done.results.has(one))) {
+    const plan = await planFile(run, file, loadedFiles, options);
+    if ('status' in plan) finish(file, plan);
+    else (plan.replaces !== null ? toSupersede : plan.isKept ? toLoad : toReread).push(plan);
+  }
+  await importInBatches(run, [...toLoad, ...toSupersede, ...toReread], storedRows, 'as it pays', options, finish);
+}
+
+/**
+ * Imports files while other importers do the same with those that this one leaves. It has the turn when it comes here; and what
+ * is worth the bulk path, for which the others would only wait, it loads at once where there are no others yet.
+ */
+async function importShared(
+  run: Omit<Run, 'lanes'>,
+  files: readonly SourceFile[],
+  options: ImportOptions,
+  done: Done,
+  finish: Finish,
+): Promise<void> {
+  const loadedFiles = await readLoadedFiles(run.client);
+  const storedRows = eventsIn(loadedFiles);
+  const toLoad: PlannedFile[] = [];
+  for (const file of files.filter((one) => !done.results.has(one))) {
+    // No more than its size and time are looked at, while the others wait; what may have changed is read under its claim.
+    const versions = await findVersions(file, loadedFiles);
+    if (versions === 'unchanged') finish(file, leftAlone(file, 'unchanged'));
+    else if (versions.length === 0) toLoad.push({ file, replaces: null, isKept: true });
+  }
+  if (planBulk(toLoad, storedRows) !== null)
+    await whileAlone(run.client, () => importInBatches(run, toLoad, storedRows, 'bulk only', options, finish));
+  await endTurn(run.client);
+
+  // First what nobody has; then what somebody had, in case that one ended without loading it.
+  for (const isPatient of [false, true]) {
+    const left = files.filter((file) => !done.results.has(file));
+    if (isPatient && left.length > 0)
+      run.report({ type: 'waiting', holder: `${left.length} of the files are with others` });
+    for (const file of left) {
+      await withClaim(run.client, file.path, isPatient, async () => {
+        await refreshLoadedFile(run.client, file.path, loadedFiles);
+        const plan = await planFile(run, file, loadedFiles, options);
+        if ('status' in plan) finish(file, plan);
+        else await importInBatches(run, [plan], 0, 'one by one', options, finish);
+      });
+      if (run.signal.aborted) throw new MoniepointError('interrupted', 'Interrupted between two files.');
+    }
+  }
+}
+
+const eventsIn = (loadedFiles: ReadonlyMap<string, LoadedFile>) => sum(loadedFiles.values(), ({ events }) => events);
 
 /** What is to be done with a file, or its result where nothing is. */
 async function planFile(
   run: Omit<Run, 'lanes'>,
   file: SourceFile,
   loadedFiles: Map<string, LoadedFile>,
-  { onChange }: ImportOptions,
-  isForced: boolean,
+  { onChange, isForced }: ImportOptions,
 ): Promise<PlannedFile | FileResult> {
   try {
     const { action, replaces, isChanged } = await decideOn(run.client, file, loadedFiles, isForced);
@@ -283,34 +325,6 @@ async function importInBatches(
   }
 }
 
-/**
- * Imports files one by one while other importers do the same with those that this one leaves: first what nobody has, then what
- * somebody had, in case that one ended without loading it.
- */
-async function importClaimed(
-  run: Omit<Run, 'lanes'>,
-  files: readonly SourceFile[],
-  loadedFiles: Map<string, LoadedFile>,
-  options: ImportOptions,
-  done: Done,
-  finish: Finish,
-): Promise<void> {
-  for (const isPatient of [false, true]) {
-    const left = files.filter((file) => !done.results.has(file));
-    if (isPatient && left.length > 0)
-      run.report({ type: 'waiting', holder: `others, who have ${left.length} of the files` });
-    for (const file of left) {
-      await withClaim(run.client, file.path, isPatient, async () => {
-        await refreshLoadedFile(run.client, file.path, loadedFiles);
-        const plan = await planFile(run, file, loadedFiles, options, options.isForced && !isPatient);
-        if ('status' in plan) finish(file, plan);
-        else await importInBatches(run, [plan], 0, 'one by one', options, finish);
-      });
-      if (run.signal.aborted) throw new MoniepointError('interrupted', 'Interrupted between two files.');
-    }
-  }
-}
-
 /** Only where all went well: what replaces a file that is gone may be the one that failed. */
 async function prune(run: Omit<Run, 'lanes'>, directories: readonly string[], done: Done): Promise<void> {
   const gone = await findGone(await readLoadedFiles(run.client), directories);
@@ -321,8 +335,7 @@ async function prune(run: Omit<Run, 'lanes'>, directories: readonly string[], do
     return;
   }
   done.toPrune = gone.map(({ fileId }) => fileId);
-  await pruneVersions(run, done.toPrune);
-  done.pruned = gone.map(({ path }) => path);
+  done.pruned = (await pruneVersions(run, gone)).map(({ path }) => path);
 }
 
 /** Loaded files that lay in one of these directories, and are not there any more. */

@@ -63,13 +63,15 @@ export async function takeOutFiles(client: pg.Client, fileIds: readonly number[]
   await client.query(`INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM event WHERE file_id = ANY($1)`, [fileIds]);
   for (const table of ['event', 'duplicate', 'reject', 'coercion'])
     await client.query(`DELETE FROM ${table} WHERE file_id = ANY($1)`, [fileIds]);
-  await client.query(FREE_DUPLICATES_OF_LEAVERS);
+  await freeDuplicatesOfLeavers(client);
 }
 
 /** Occurrences behind an event that left are candidates for its place. */
-const FREE_DUPLICATES_OF_LEAVERS = `
+export async function freeDuplicatesOfLeavers(client: pg.Client): Promise<void> {
+  await client.query(`
   WITH freed AS (DELETE FROM duplicate d USING leaver x WHERE d.event_id = x.event_id RETURNING d.*)
-  INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, line FROM freed`;
+  INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, line FROM freed`);
+}
 
 /** A file of the running batch, which the ledger does not know yet. */
 export type NewFile = { readonly fileId: number; readonly name: string; readonly path: string };
@@ -174,6 +176,6 @@ async function displace(client: pg.Client): Promise<number> {
   );
   if (!rowCount) return 0;
   await client.query('DELETE FROM event WHERE event_id IN (SELECT event_id FROM leaver)');
-  await client.query(FREE_DUPLICATES_OF_LEAVERS);
+  await freeDuplicatesOfLeavers(client);
   return rowCount;
 }

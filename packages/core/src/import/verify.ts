@@ -72,7 +72,7 @@ const LEDGER_CHECKS = {
     SELECT l.path AS place, concat(l.accepted, ' - ', l.expired) AS found, coalesce(e.events, 0)::text AS expected
       FROM ledger l
       LEFT JOIN ${EVENTS_OF_FILES} e USING (file_id)
-     WHERE l.status = 'loaded' AND l.accepted - l.expired <> coalesce(e.events, 0)`,
+     WHERE l.status = 'loaded' AND (l.accepted - l.expired <> coalesce(e.events, 0) OR l.expired NOT BETWEEN 0 AND l.accepted)`,
   'ledger duplicate and conflict': `
     SELECT l.path AS place,
            concat_ws(' ', l.duplicate, l.conflict) AS found,
