@@ -275,6 +275,7 @@ describe('which files go together', () => {
     ['as much again', Array(288).fill(file(3 * MB)), 7_000_000, 288],
     ['more than one transaction should hold', Array(1000).fill(file(30 * MB)), 0, 101],
     ['the same into a table of that size', Array(1000).fill(file(30 * MB)), 100_000_000, 401],
+    ['a last part that would not be worth it by itself', Array(110).fill(file(30 * MB)), 0, 110],
     ['packed', [file(5 * MB, 'a.csv.gz')], 0, 1],
   ])('%s', (_, files, storedRows, expected) => {
     expect(planBulk(files, storedRows)?.files ?? null).toBe(expected);

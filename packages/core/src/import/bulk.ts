@@ -25,7 +25,7 @@ const MIN_ROWS = 100_000;
  * than without. So it pays from about a twentieth on; a tenth leaves room for tables that the server's memory can't hold.
  */
 const MIN_SHARE_OF_TABLE = 0.1;
-/** One transaction loads no more than this, or as much as is stored already: so little is lost when it is cut off. */
+/** One transaction loads about this, or as much as is stored already: so little is lost when it is cut off. */
 const MAX_ROWS = 25_000_000;
 const BYTES_PER_ROW = 120;
 /** Activity files shrink to about a fifth. */
@@ -39,18 +39,22 @@ export function planBulk(
   files: readonly { readonly file: Pick<SourceFile, 'name' | 'sizeBytes'> }[],
   storedRows: number,
 ): { readonly files: number; readonly rows: number } | null {
+  let rest = files.reduce((sum, one) => sum + rowsIn(one), 0);
   let rows = 0;
   let count = 0;
-  for (const {
-    file: { name, sizeBytes },
-  } of files) {
-    if (rows > Math.max(MAX_ROWS, storedRows)) break;
-    rows += sizeBytes / (name.endsWith('.gz') ? PACKED_BYTES_PER_ROW : BYTES_PER_ROW);
+  for (const file of files) {
+    // What is not worth a batch of its own goes with this one: file by file, 5.7 M rows behind 92 M took 4.5 of 11 minutes.
+    if (rows > Math.max(MAX_ROWS, storedRows) && rest >= (storedRows + rows) * MIN_SHARE_OF_TABLE) break;
+    rows += rowsIn(file);
+    rest -= rowsIn(file);
     count += 1;
   }
   const isWorthIt = rows >= MIN_ROWS && rows >= storedRows * MIN_SHARE_OF_TABLE;
   return isWorthIt ? { files: count, rows } : null;
 }
+
+const rowsIn = ({ file: { name, sizeBytes } }: { readonly file: Pick<SourceFile, 'name' | 'sizeBytes'> }) =>
+  sizeBytes / (name.endsWith('.gz') ? PACKED_BYTES_PER_ROW : BYTES_PER_ROW);
 
 /**
  * Begins the bulk path inside the caller's transaction.
