@@ -21,6 +21,10 @@ const { values: flags } = parseArgs({
     files: { type: 'string', default: '288' },
     rounds: { type: 'string', default: '3' },
     shards: { type: 'string', default: '16' },
+    /** How many imports share a folder, a list. */
+    workers: { type: 'string', default: '1,2,4' },
+    /** The section of docs/performance.md: cluster, or large. */
+    section: { type: 'string', default: 'cluster' },
     folder: { type: 'string', default: join(tmpdir(), 'moniepoint-bench') },
   },
 });
@@ -123,7 +127,7 @@ async function share(database: string, folder: string, workers: number): Promise
   note(what, seconds);
 }
 
-const SHARED_BY = [1, 2, 4];
+const SHARED_BY = flags.workers.split(',').filter(Boolean).map(Number);
 
 const answersOf = async (database: string) =>
   (await runMoniepoint(['report', 'all', '--format', 'json'], at(coordinator, database))).stdout;
@@ -159,7 +163,7 @@ try {
     values: (values[key] ?? []).map((value) => value * factor),
   });
   const count = median(`${PLAIN} all rows`).toLocaleString('en');
-  writeResults('cluster', {
+  writeResults(flags.section === 'large' ? 'large' : 'cluster', {
     results: [],
     measures: [
       timed(`plain: import of ${count} rows`, `${PLAIN} all`),
@@ -188,7 +192,7 @@ try {
       data: `${data.files.length} files, ${Math.round(data.bytes / 1e6)} MB, seeded`,
       server: `${(await run(at(coordinator, CLUSTER), 'SELECT citus_version() AS version')).rows[0].version.split(' on ')[0]}, PostgreSQL ${(await run(coordinator, 'SHOW server_version')).rows[0].server_version}; coordinator and ${workers.length} workers on this machine, ${flags.shards} shards`,
       ...machineFacts(
-        `pnpm bench:citus --citus-url … --rows ${flags.rows} --files ${flags.files} --rounds ${rounds} --shards ${flags.shards}`,
+        `pnpm bench:citus --citus-url … --rows ${flags.rows} --files ${flags.files} --rounds ${rounds} --shards ${flags.shards} --workers ${flags.workers} --section ${flags.section}`,
       ),
     },
   });

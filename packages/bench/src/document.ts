@@ -27,7 +27,7 @@ export const machineFacts = (command: string) => ({
 });
 
 /** Replaces the section of docs/performance.md on one kind of server by what was measured. */
-export function writeResults(section: 'embedded' | 'external' | 'cluster' | 'prune', results: Section): void {
+export function writeResults(section: 'embedded' | 'external' | 'cluster' | 'large' | 'prune', results: Section): void {
   replaceSection(section, render(results));
 }
 
@@ -104,6 +104,7 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   http: 'bench:http',
   start: 'bench:start',
   cluster: 'bench:citus',
+  large: 'bench:citus',
   scale: 'bench:scale',
   prune: 'bench:prune',
 };
