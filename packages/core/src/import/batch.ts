@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { inTransaction, SAVEPOINT } from '../db/database.ts';
 import { MoniepointError } from '../errors.ts';
 import { createAdmission } from './admit.ts';
-import { beginBulk } from './bulk.ts';
+import { beginBulk, type KnownIds } from './bulk.ts';
 import {
   adoptKeys,
   type Dictionaries,
@@ -61,6 +61,7 @@ type Attempt = PlannedFile & {
  * at all. What is wrong with one file alone becomes its result; anything else is thrown, and undoes all of them.
  *
  * @param bulkRows how many rows to expect where they are worth the bulk path, else null
+ * @param known from the batch before
  * @returns null where the bulk path was asked for and the table is in use: nothing was read then
  * @throws MoniepointError `interrupted`; errors of the database as they are
  */
@@ -68,6 +69,7 @@ export async function importBatch(
   run: Run,
   files: readonly PlannedFile[],
   bulkRows: number | null,
+  known: KnownIds,
 ): Promise<FileResult[] | null> {
   const { client, dictionaries, report, signal } = run;
   const isKept = files.every((file) => file.isKept);
@@ -77,7 +79,7 @@ export async function importBatch(
 
   const work = async (): Promise<FileResult[] | null> => {
     if (bulkRows !== null) enter('preparing');
-    const bulk = bulkRows === null ? null : await beginBulk(client, bulkRows);
+    const bulk = bulkRows === null ? null : await beginBulk(client, bulkRows, known);
     if (bulkRows !== null && bulk === null) return null;
     const tally = createTally(dictionaries);
     const admission = createAdmission(dictionaries, bulk && { ...bulk, tally });

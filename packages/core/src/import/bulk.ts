@@ -18,6 +18,9 @@ export type Bulk = {
   readonly finish: () => Promise<void>;
 };
 
+/** The filter of the batch before, which knows what that one stored; null where somebody else may have stored since. */
+export type KnownIds = { filter: Filter | null };
+
 /** Below this the bulk path gains too little for holding the table. */
 const MIN_ROWS = 100_000;
 /**
@@ -59,17 +62,18 @@ const rowsIn = ({ file: { name, sizeBytes } }: { readonly file: Pick<SourceFile,
 /**
  * Begins the bulk path inside the caller's transaction.
  *
+ * @param known is kept up to date
  * @returns null where the table is not ours, or where somebody else reads or writes it and does not end within LOCK_WAIT:
  *   nobody should have to wait for us meanwhile
  */
-export async function beginBulk(client: pg.Client, newRows: number): Promise<Bulk | null> {
+export async function beginBulk(client: pg.Client, newRows: number, known: KnownIds): Promise<Bulk | null> {
   if (!(await mayAlterEvents(client)) || !(await lockEvents(client))) return null;
   const { rows: found } = await client.query<{ rows: string }>('SELECT count(*) AS rows FROM event');
   const storedRows = Number(found[0]?.rows);
   // An empty table is made anew, so that where wal_level is minimal its rows need no WAL.
   if (storedRows === 0) await client.query('TRUNCATE event');
-  const filter = createFilter(storedRows + newRows);
-  if (storedRows > 0) await addStoredIds(client, filter);
+  const filter = await filterOfStored(client, storedRows, newRows, known.filter);
+  known.filter = filter;
 
   const { rows: indexes } = await client.query<{ drop: string; build: string }>(INDEXES);
   for (const { drop } of indexes) await client.query(drop);
@@ -85,6 +89,19 @@ export async function beginBulk(client: pg.Client, newRows: number): Promise<Bul
       for (const { build } of indexes) await client.query(build);
     },
   };
+}
+
+/** Reading ids costs 2 µs each, which in a first load of 100 M rows took a third of the time. */
+async function filterOfStored(
+  client: pg.Client,
+  storedRows: number,
+  newRows: number,
+  known: Filter | null,
+): Promise<Filter> {
+  const filter = createFilter(storedRows + newRows);
+  if (known !== null && known.words.length >= filter.words.length) return known;
+  if (storedRows > 0) await addStoredIds(client, filter);
+  return filter;
 }
 
 const LOCK_WAIT = '1s';

@@ -5,7 +5,7 @@ import { migrate } from '../db/migrate.ts';
 import { describeError, MoniepointError } from '../errors.ts';
 import { readSnapshot, type Snapshot } from '../snapshot.ts';
 import { importBatch, leftAlone, type PlannedFile, pruneVersions, type Run, refuseFile } from './batch.ts';
-import { planBulk } from './bulk.ts';
+import { type KnownIds, planBulk } from './bulk.ts';
 import { loadDictionaries } from './codes.ts';
 import { type Discovery, discover, type SourceFile } from './discover.ts';
 import { monthOfText } from './encode.ts';
@@ -305,13 +305,15 @@ async function importInBatches(
   try {
     let storedRows = rowsBefore;
     let mayBulk = how !== 'one by one';
+    const known: KnownIds = { filter: null };
     for (let first = 0; first < planned.length; ) {
       const rest = planned.slice(first);
       const isNew = ({ replaces, isKept }: PlannedFile) => replaces === null && isKept;
       const bulk = mayBulk ? planBulk(rest.filter(isNew), storedRows) : null;
       if (bulk === null && how === 'bulk only') return;
       const batch = rest.slice(0, bulk?.files ?? 1);
-      const results = await importBatch({ ...run, lanes }, batch, bulk?.rows ?? null);
+      const results = await importBatch({ ...run, lanes }, batch, bulk?.rows ?? null, known);
+      if (bulk === null) known.filter = null;
       if (results === null) {
         mayBulk = false;
         continue;
