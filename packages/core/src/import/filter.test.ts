@@ -34,6 +34,15 @@ it('never calls an id new that it was given before, in the same block or an earl
   );
 });
 
+it.each([
+  [7_000_000, 2 ** 34, 2 ** 24],
+  [100_000_000, 2 ** 34, 2 ** 28],
+  [1_000_000_000, 2 ** 32, 2 ** 28],
+  [100_000_000, 2 ** 29, 2 ** 26],
+])('takes two bytes an id, but no more than a sixteenth of the memory: %i ids, %i bytes', (ids, memory, bytes) => {
+  expect(createFilter(ids, memory).words.byteLength).toBe(bytes);
+});
+
 const COUNT = 500_000;
 it.each([
   ['random', () => [0, 0, 0, 0].map(() => Math.floor(Math.random() * 2 ** 32) | 0)],

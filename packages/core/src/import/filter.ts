@@ -1,3 +1,5 @@
+import { totalmem } from 'node:os';
+
 /**
  * Which event ids were seen: a Bloom filter of fixed size. It says "surely new", or "maybe seen"; never "surely new" of
  * an id that it was given before.
@@ -11,15 +13,29 @@ const WORDS_PER_BLOCK = 4;
 const BITS_PER_ID = 16;
 /** So that an import of a million rows takes no less memory than one of eight. */
 const MIN_BYTES = 2 ** 24;
-const MAX_BYTES = 2 ** 26;
+/**
+ * However little memory there is. A filter that is too small takes most new rows for seen ones, and each of those costs twenty
+ * times as much: 64 MiB are enough for 30 million ids, and cost minutes at 100 million.
+ */
+const FREE_BYTES = 2 ** 26;
+const SHARE_OF_MEMORY = 1 / 16;
+/** What a block's number can address. */
+const MOST_BYTES = 2 ** 32;
 
-/** @param ids how many are expected; more make it say "maybe" more often */
-export function createFilter(ids: number): Filter {
+/**
+ * @param ids how many are expected; more make it say "maybe" more often
+ * @param memory of the machine, or of the container where that has less, in bytes
+ */
+export function createFilter(ids: number, memory = memoryOfMachine()): Filter {
+  const most = Math.min(Math.max(FREE_BYTES, memory * SHARE_OF_MEMORY), MOST_BYTES);
   let bytes = MIN_BYTES;
-  while (bytes < MAX_BYTES && bytes * 8 < ids * BITS_PER_ID) bytes *= 2;
+  while (bytes * 2 <= most && bytes * 8 < ids * BITS_PER_ID) bytes *= 2;
   const words = new Int32Array(bytes / 4);
   return { words, blockMask: words.length / WORDS_PER_BLOCK - 1 };
 }
+
+/** Without a limit, what Linux says of a container's is far beyond any memory. */
+const memoryOfMachine = () => Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
 
 /**
  * Adds ids in their order, and says of each whether it was surely not there before: 1 or 0.
