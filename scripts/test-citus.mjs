@@ -9,5 +9,5 @@ if (process.env.CITUS_URL === undefined) {
   process.exit(1);
 }
 const vitest = (...argv) => spawnSync('vitest', ['run', ...argv], { stdio: 'inherit' }).status === 0;
-const ran = [vitest('packages'), vitest('test/citus', '--no-file-parallelism')];
+const ran = [vitest('packages', 'test/workers'), vitest('test/citus', '--no-file-parallelism')];
 process.exitCode = ran.every(Boolean) ? 0 : 1;
