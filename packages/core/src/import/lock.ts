@@ -85,7 +85,7 @@ export async function takeImportPlace(
 }
 
 /** Takes the turn for the session; it is ended by endTurn. A signal cancels the wait. */
-export async function beginTurn(client: pg.Client, report: Report, signal: AbortSignal): Promise<void> {
+async function beginTurn(client: pg.Client, report: Report, signal: AbortSignal): Promise<void> {
   if (signal.aborted) throw interrupted();
   if (await isTrue(client, 'pg_try_advisory_lock($1)', [TURN_LOCK])) return;
   report({ type: 'waiting', holder: 'one that shares the work' });
