@@ -1,7 +1,7 @@
 /**
  * Reckons imports into clusters that are larger than what was measured, and writes the tables of docs/scale.md:
  * `pnpm bench:scale`. Seeded, so that the figures are the same each time. It fails where it misses a measured point by more
- * than TOLERANCE.
+ * than its tolerance.
  *
  * An import is a pipeline: one thread of the client admits rows, one session of the coordinator sends them on, the workers
  * store them side by side. With cores of their own the slowest sets the pace; where they share cores, as in what was
@@ -39,8 +39,13 @@ const MEASURED: readonly Point[] = [
   { rows: 994_775, isCluster: true, seconds: 4.99 },
   { rows: 7_161_978, isCluster: false, seconds: 17.1 },
   { rows: 7_161_978, isCluster: true, seconds: 21.54 },
+  // Far beyond the memory that the servers were given, so that disks are waited for, which the model does not know.
+  { rows: 99_471_312, isCluster: false, seconds: 312.93 },
+  { rows: 99_471_312, isCluster: true, seconds: 432.06 },
 ];
 const TOLERANCE = 0.15;
+const TOLERANCE_BEYOND_MEMORY = 0.3;
+const ROWS_IN_MEMORY = 10_000_000;
 
 /** As in filter.ts and bulk.ts of the import, on a machine with 32 GiB. */
 const MOST_FILTER_BYTES = 2 ** 31;
@@ -144,7 +149,10 @@ function duration(seconds: number): string {
 const size = (bytes: number) => (bytes < 1e12 ? `${Math.round(bytes / 1e9)} GB` : `${(bytes / 1e12).toFixed(1)} TB`);
 
 const checks = MEASURED.map((point) => ({ ...point, modelled: onSharedCores(point) }));
-const missed = checks.filter(({ seconds, modelled }) => Math.abs(modelled / seconds - 1) > TOLERANCE);
+const missed = checks.filter(
+  ({ rows, seconds, modelled }) =>
+    Math.abs(modelled / seconds - 1) > (rows > ROWS_IN_MEMORY ? TOLERANCE_BEYOND_MEMORY : TOLERANCE),
+);
 if (missed.length > 0) throw new Error(`the model misses what was measured: ${JSON.stringify(missed)}`);
 
 const random = randomOf(1);
