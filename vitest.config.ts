@@ -15,7 +15,10 @@ export default defineConfig({
     ],
   },
   test: {
-    include: ['packages/*/src/**/*.test.ts', isCluster ? 'test/citus/*.test.ts' : 'test/*.test.ts'],
+    include: [
+      'packages/*/src/**/*.test.ts',
+      ...(isCluster ? ['test/citus/*.test.ts', 'test/workers.test.ts'] : ['test/*.test.ts']),
+    ],
     globalSetup: './test/setup.ts',
     pool: 'forks',
     // Most of the time a test waits for a server or for another process, so that two share two cores well.
