@@ -16,13 +16,6 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
     const stopCancelling = cancelOnAbort(database, session, io.signal);
     try {
       return await pruneBefore(session, { before, keepAnswers, isDryRun }, tellProgress, io.signal);
-    } catch (error) {
-      if (!io.signal.aborted || error instanceof MoniepointError) throw error;
-      throw new MoniepointError(
-        'interrupted',
-        'Interrupted. What was taken out stays out; run again to complete it.',
-        error,
-      );
     } finally {
       await stopCancelling();
     }

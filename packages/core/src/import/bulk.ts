@@ -18,7 +18,7 @@ export type Bulk = {
   readonly finish: () => Promise<void>;
 };
 
-/** The filter of the batch before, which knows what that one stored; null where somebody else may have stored since. */
+/** The filter of the batch before, which knows all that was stored by then; null before the first one. */
 export type KnownIds = { filter: Filter | null };
 
 /** Below this the bulk path gains too little for holding the table. */
@@ -90,7 +90,7 @@ export async function beginBulk(client: pg.Client, newRows: number, known: Known
   };
 }
 
-/** Reading ids costs 2 µs each, which in a first load of 100 M rows took a third of the time. */
+/** Kept from batch to batch: to read the stored ids back takes longer with each. */
 async function filterOfStored(
   client: pg.Client,
   storedRows: number,

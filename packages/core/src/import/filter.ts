@@ -15,7 +15,7 @@ const BITS_PER_ID = 16;
 const MIN_BYTES = 2 ** 24;
 /**
  * However little memory there is. A filter that is too small takes most new rows for seen ones, and each of those costs twenty
- * times as much: 64 MiB are enough for 30 million ids, and cost minutes at 100 million.
+ * times as much: 64 MiB are enough for 30 million ids.
  */
 const FREE_BYTES = 2 ** 26;
 const SHARE_OF_MEMORY = 1 / 16;

@@ -38,14 +38,7 @@ export type Loaded = {
 };
 
 export function createLoader(
-  {
-    client,
-    lanes,
-    keptFrom,
-    thresholds,
-    report,
-    signal,
-  }: Pick<Run, 'client' | 'lanes' | 'keptFrom' | 'thresholds' | 'report' | 'signal'>,
+  { client, lanes, keptFrom, thresholds, report, signal }: Run,
   admission: Admission,
 ): Loader {
   const events = copyInto(client, admission.bulk?.isNewTable ? NEW_EVENT_COPY : EVENT_COPY);

@@ -8,7 +8,7 @@ import { stateOf } from '../../../../test/state.ts';
 import { type Database, withSession } from '../db/database.ts';
 import { METRICS } from '../metrics.ts';
 import { readSnapshot } from '../snapshot.ts';
-import { type PruneOptions, type PruneResult, pruneBefore, readKeptFrom } from './retention.ts';
+import { type PruneOptions, type PruneResult, planBatches, pruneBefore, readKeptFrom } from './retention.ts';
 import { type ImportOptions, runImport } from './run.ts';
 import { verify } from './verify.ts';
 
@@ -133,6 +133,43 @@ describe('pruning months', () => {
     await expectVerified(database);
   });
 });
+
+it.each([
+  [[], []],
+  [[[3, 10]], [[3, 3, 1]]],
+  [
+    [
+      [1, 400_000],
+      [2, 600_000],
+      [5, 1],
+    ],
+    [
+      [1, 2, 2],
+      [5, 5, 1],
+    ],
+  ],
+  [
+    [
+      [1, 999_999],
+      [4, 5_000_000],
+      [6, 2_000_000],
+      [7, 1],
+      [9, 1],
+    ],
+    [
+      [1, 4, 2],
+      [6, 6, 1],
+      [7, 9, 2],
+    ],
+  ],
+] as [[number, number][], [number, number, number][]][])(
+  'files leave together up to a million events, each once: %j',
+  (files, batches) => {
+    expect(planBatches(files.map(([fileId, events]) => ({ fileId, events })))).toEqual(
+      batches.map(([first, last, count]) => ({ first, last, files: count })),
+    );
+  },
+);
 
 describe('an import after pruning', () => {
   it('stores nothing of the pruned months, whether a file is new, changed or read again', async () => {

@@ -2,7 +2,8 @@ import type pg from 'pg';
 import { inTransaction } from '../db/database.ts';
 import { MoniepointError } from '../errors.ts';
 import { mayAlterEvents } from './bulk.ts';
-import { recount } from './ledger.ts';
+import { dayOf } from './discover.ts';
+import { readLoadedFiles, recount } from './ledger.ts';
 import { publish } from './publish.ts';
 import { addToRollups, dropKeptFromRollups, hasKeptInRollups, keepInRollups, takeFromRollups } from './rollup.ts';
 import { clearSettlingTables, createSettlingTables, freeDuplicatesOfLeavers, settle } from './settle.ts';
@@ -63,6 +64,26 @@ export async function pruneBefore(
     return { keptFrom, events: expired.reduce((sum, { events }) => sum + events, 0), files: expired.length };
   }
 
+  try {
+    return await takeOutAll(client, keptFrom, keptFromUs, keepAnswers, report, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw new MoniepointError(
+      'interrupted',
+      'Interrupted. What was taken out stays out; run again to complete the work.',
+      error,
+    );
+  }
+}
+
+async function takeOutAll(
+  client: pg.Client,
+  keptFrom: string,
+  keptFromUs: string,
+  keepAnswers: boolean,
+  report: (progress: PruneProgress) => void,
+  signal: AbortSignal,
+): Promise<PruneResult> {
   await createSettlingTables(client);
   await setRetention(client, keptFrom, keptFromUs, keepAnswers);
   const expired = await findExpired(client, keptFromUs);
@@ -72,7 +93,7 @@ export async function pruneBefore(
   for (const batch of planBatches(expired)) {
     done.events += await inTransaction(client, async () => {
       const events = await takeOut(client, batch, keptFromUs, keepAnswers);
-      if (signal.aborted) throw interrupted();
+      signal.throwIfAborted(); // one that comes between two statements has none to cancel
       return events;
     });
     done.files += batch.files;
@@ -96,7 +117,8 @@ const EVENTS_PER_BATCH = 1_000_000;
 /** Files by the range of their ids, which is a range of the table. */
 type Batch = { readonly first: number; readonly last: number; readonly files: number };
 
-function planBatches(expired: readonly ExpiredFile[]): Batch[] {
+/** @param expired in the order of their ids */
+export function planBatches(expired: readonly ExpiredFile[]): Batch[] {
   const batches: Batch[] = [];
   let events = EVENTS_PER_BATCH;
   for (const file of expired) {
@@ -118,9 +140,6 @@ async function findExpired(client: pg.Client, keptFromUs: string): Promise<Expir
   );
   return rows;
 }
-
-const interrupted = () =>
-  new MoniepointError('interrupted', 'Interrupted. What was taken out stays out; run again to complete the work.');
 
 /** From here on imports store nothing of earlier months. */
 async function setRetention(
@@ -167,6 +186,8 @@ async function closeRejects(client: pg.Client, keptFromUs: string, keptFrom: str
       WHERE event_us < ${keptFromUs}
         AND event_id IN (SELECT DISTINCT unnest(event_ids) FROM reject WHERE said IS NULL AND NOT is_closed)`,
   );
+  const loaded = [...(await readLoadedFiles(client)).values()];
+  const ofEarlierDays = loaded.filter(({ name }) => (dayOf(name) ?? keptFrom) < keptFrom);
   await client.query(
     `UPDATE reject
         SET is_closed = true
@@ -178,11 +199,8 @@ async function closeRejects(client: pg.Client, keptFromUs: string, keptFrom: str
                                  UNION ALL
                                 SELECT file_id, line FROM reject WHERE (said->>'event_us')::bigint < ${keptFromUs}
                                  UNION ALL
-                                SELECT file_id, line
-                                  FROM reject
-                                  JOIN ledger USING (file_id)
-                                 WHERE name ~ '^activities_[0-9]{8}\\.csv' AND substring(name FROM 12 FOR 8) < $1)`,
-    [`${keptFrom.replace('-', '')}01`],
+                                SELECT file_id, line FROM reject WHERE file_id = ANY($1))`,
+    [ofEarlierDays.map(({ fileId }) => fileId)],
   );
   await clearSettlingTables(client);
 }
@@ -219,14 +237,10 @@ async function takeOut(
   return rowCount as number;
 }
 
-/**
- * Rows that say the same as no row, rejects of files of earlier days, and the room that is free now. A role that may only load
- * rows leaves that to autovacuum.
- */
+/** Rows that say the same as no row, and the room that is free now; a role that may only load rows leaves that to autovacuum. */
 async function cleanUp(client: pg.Client, keptFrom: string): Promise<void> {
-  const firstDay = `${keptFrom}-01`;
   await client.query('DELETE FROM merchant_month WHERE month < $1 AND success_count = 0 AND success_kobo = 0', [
-    firstDay,
+    `${keptFrom}-01`,
   ]);
   if (!(await mayAlterEvents(client))) return;
   await client.query('VACUUM event');

@@ -200,7 +200,10 @@ async function importFiles(
     run.report({ type: 'file_finished', result });
   };
 
-  await (run.isShared ? importShared : importAlone)(run, files, options, done, finish);
+  const loadedFiles = await readLoadedFiles(run.client);
+  const left = files.filter((file) => !done.results.has(file));
+  if (run.isShared) await importShared(run, left, loadedFiles, options, done, finish);
+  else await importAlone(run, left, loadedFiles, options, finish);
   if (options.prune) await prune(run, directories, done);
 }
 
@@ -209,16 +212,15 @@ type Finish = (file: SourceFile, result: FileResult) => void;
 async function importAlone(
   run: Omit<Run, 'lanes'>,
   files: readonly SourceFile[],
+  loadedFiles: Map<string, LoadedFile>,
   options: ImportOptions,
-  done: Done,
   finish: Finish,
 ): Promise<void> {
-  const loadedFiles = await readLoadedFiles(run.client);
   const storedRows = eventsIn(loadedFiles);
   const toLoad: PlannedFile[] = [];
   const toSupersede: PlannedFile[] = [];
   const toReread: PlannedFile[] = [];
-  for (const file of files.filter((one) => !done.results.has(one))) {
+  for (const file of files) {
     const plan = await planFile(run, file, loadedFiles, options);
     if ('status' in plan) finish(file, plan);
     else (plan.replaces !== null ? toSupersede : plan.isKept ? toLoad : toReread).push(plan);
@@ -233,14 +235,14 @@ async function importAlone(
 async function importShared(
   run: Omit<Run, 'lanes'>,
   files: readonly SourceFile[],
+  loadedFiles: Map<string, LoadedFile>,
   options: ImportOptions,
   done: Done,
   finish: Finish,
 ): Promise<void> {
-  const loadedFiles = await readLoadedFiles(run.client);
   const storedRows = eventsIn(loadedFiles);
   const toLoad: PlannedFile[] = [];
-  for (const file of files.filter((one) => !done.results.has(one))) {
+  for (const file of files) {
     // No more than its size and time are looked at, while the others wait; what may have changed is read under its claim.
     const versions = await findVersions(file, loadedFiles);
     if (versions === 'unchanged') finish(file, leftAlone(file, 'unchanged'));
@@ -311,9 +313,9 @@ async function importInBatches(
       const isNew = ({ replaces, isKept }: PlannedFile) => replaces === null && isKept;
       const bulk = mayBulk ? planBulk(rest.filter(isNew), storedRows) : null;
       if (bulk === null && how === 'bulk only') return;
+      mayBulk = bulk !== null; // what is left only ever becomes less beside what is stored
       const batch = rest.slice(0, bulk?.files ?? 1);
       const results = await importBatch({ ...run, lanes }, batch, bulk?.rows ?? null, known);
-      if (bulk === null) known.filter = null;
       if (results === null) {
         mayBulk = false;
         continue;
