@@ -46,6 +46,7 @@ export type HttpResult = {
  * @param memory of the API in MB before and, where there was one, after the soak
  */
 export function writeHttpResults(
+  section: 'http' | 'http-cluster',
   facts: Readonly<Record<string, string>>,
   results: readonly HttpResult[],
   memory: readonly number[],
@@ -64,7 +65,7 @@ export function writeHttpResults(
       ? `\n\nMemory of the API: ${memory[0]} MB, and ${memory[1]} MB after ${soak.toLocaleString('en')} more requests.`
       : '';
   const head = ['', 'median requests/s', 'all rounds', '÷ bare', 'p99 ms', 'p99 ÷ bare'];
-  replaceSection('http', `${list(facts)}\n\n${table(head, rows)}${soaked}`);
+  replaceSection(section, `${list(facts)}\n\n${table(head, rows)}${soaked}`);
 }
 
 /**
@@ -102,6 +103,7 @@ export function replaceSection(section: string, content: string, document = 'per
 
 const SCRIPTS: Readonly<Record<string, string>> = {
   http: 'bench:http',
+  'http-cluster': 'bench:http',
   start: 'bench:start',
   cluster: 'bench:citus',
   large: 'bench:citus',

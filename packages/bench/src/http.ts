@@ -1,7 +1,7 @@
 /**
  * Measures the API beside a bare node:http server that sends the same body, a Hono route with the usual middleware, and
- * Fastify: each in a process of its own, one after the other, in alternating order. Ours stands on databases of several sizes.
- * Needs wrk.
+ * Fastify: each in a process of its own, one after the other, in alternating order. Ours stands on databases of several sizes,
+ * or on those that --databases names, such as one on a cluster and one beside it with the same events. Needs wrk.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,6 +21,8 @@ const { values: flags } = parseArgs({
     seconds: { type: 'string', default: '4' },
     /** How many events are stored, a list. */
     events: { type: 'string', default: '10000,7000000' },
+    /** URLs of databases that hold events already, a list; in place of embedded ones. */
+    databases: { type: 'string' },
     /** Requests after which memory is compared; 0 leaves that out. */
     soak: { type: 'string', default: '5000000' },
   },
@@ -82,22 +84,32 @@ const api = createRequire(import.meta.url).resolve('@moniepoint/api/main');
 const moniepoint = createRequire(import.meta.url).resolve('moniepoint/bin/moniepoint.js');
 const peer = (name: string) => new URL(`./peers/http-${name}.js`, import.meta.url).pathname;
 
-const sizes = flags.events.split(',').map((events) => ({
+/** What ours stands on; `rows` are imported into it first. */
+type Store = { readonly events: string; readonly rows: number; readonly environment: Record<string, string> };
+const embedded = (events: string): Store => ({
   events: `${Number(events).toLocaleString('en')} rows`,
   rows: Number(events),
   environment: { MONIEPOINT_HOME: join(folder, events), API_PORT: '0' },
-}));
+});
+const filled = (url: string): Store => ({
+  events: `database ${new URL(url).pathname.slice(1)}`,
+  rows: 0,
+  environment: { DATABASE_URL: url, API_PORT: '0' },
+});
+const stores = flags.databases?.split(',').map(filled) ?? flags.events.split(',').map(embedded);
 const run = (argv: readonly string[], environment: Record<string, string>) =>
   execFileSync(process.execPath, [moniepoint, ...argv], { env: { ...process.env, ...environment }, stdio: 'ignore' });
 
 try {
   const servers: { events: string; server: Server }[] = [];
-  for (const { events, rows, environment } of sizes) {
-    const data = await prepareData(join(folder, 'data'), rows, Math.ceil(rows / 25_000));
-    run(['db', 'start'], environment);
-    run(['import', data.folder], environment);
+  for (const { events, rows, environment } of stores) {
+    if (rows > 0) {
+      const data = await prepareData(join(folder, 'data'), rows, Math.ceil(rows / 25_000));
+      run(['db', 'start'], environment);
+      run(['import', data.folder], environment);
+      say(`${events} imported`);
+    }
     servers.push({ events, server: await startServer(api, [], environment, join(folder, 'api.log')) });
-    say(`${events} imported`);
   }
   const results = new Map<string, Load[]>();
   const measure = (name: string, url: string) => {
@@ -140,8 +152,10 @@ try {
   }
   for (const { server } of servers) await server.stop();
   const bareOf = (name: string) => results.get(name.replace(/^[^,]+/, 'bare node:http')) as Load[];
+  const on = flags.databases === undefined ? `--events ${flags.events}` : '--databases …';
   writeHttpResults(
-    machineFacts(`pnpm bench:http --rounds ${rounds} --seconds ${seconds} --events ${flags.events} --soak ${soak}`),
+    flags.databases === undefined ? 'http' : 'http-cluster',
+    machineFacts(`pnpm bench:http --rounds ${rounds} --seconds ${seconds} ${on} --soak ${soak}`),
     [...results].map(([name, all]) => ({
       name,
       perSecond: all.map((one) => one.perSecond),
@@ -153,6 +167,6 @@ try {
     soak,
   );
 } finally {
-  for (const { environment } of sizes) run(['db', 'stop'], environment);
+  for (const { rows, environment } of stores) if (rows > 0) run(['db', 'stop'], environment);
   rmSync(folder, { recursive: true, force: true });
 }
