@@ -2,7 +2,7 @@ import type { Activity, CoercedColumn } from '../activity.ts';
 import { MoniepointError } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 import type { RowKeys, Rows } from './encode.ts';
-import { createFastLane, createRememberedFields } from './fast-lane.ts';
+import { clear, createFastLane, createLaneMemory } from './fast-lane.ts';
 import { type Content, openFile } from './read.ts';
 import { addCoercion, addReject, createRejects, type Rejects } from './rejects.ts';
 import { createRowWriter, createScanner } from './scan.ts';
@@ -63,7 +63,7 @@ export function tooManyTexts(which: keyof Texts<unknown>, path: string): Moniepo
 
 export function createLane(): Lane {
   let ids = noIds();
-  let remembered = createRememberedFields();
+  const memory = createLaneMemory();
   const spare: Rows[] = [];
   /** Not told yet. */
   let texts = noTexts();
@@ -72,13 +72,13 @@ export function createLane(): Lane {
   /** Forgets all texts: those of a file that failed were not told, or may be what it failed of. */
   function restart(): void {
     ids = noIds();
-    remembered = createRememberedFields();
+    clear(memory);
     texts = noTexts();
     isRestart = true;
   }
 
   async function* read(file: SourceFile, strict: boolean): AsyncGenerator<Block> {
-    const writer = createRowWriter(spare);
+    const writer = createRowWriter(memory, spare);
     let rejects = createRejects();
     let warnings: string[] = [];
     let scannedBytes = 0;
@@ -92,10 +92,10 @@ export function createLane(): Lane {
       texts[kind].push(text);
       return id;
     };
-    const scan = createScanner(file.path, strict, writer, {
+    const scan = createScanner(file.path, strict, memory, writer, {
       openLane: (header) => {
         headerText = header.text;
-        return createFastLane(header, remembered, writer, (merchantId) => idOf('merchants', merchantId));
+        return createFastLane(header, memory, writer.next, (merchantId) => idOf('merchants', merchantId));
       },
       keysOf: (activity: Activity): RowKeys => ({
         merchantKey: idOf('merchants', activity.merchantId),
@@ -129,9 +129,8 @@ export function createLane(): Lane {
         yield takeBlock(writer.full.splice(0), null);
       }
       scan(Buffer.alloc(0), true);
-      const rest = writer.full.splice(0);
-      if (writer.rows.count > 0) rest.push(writer.rows);
-      last = takeBlock(rest, reading.finish());
+      if (writer.rows.count > 0) writer.next();
+      last = takeBlock(writer.full.splice(0), reading.finish());
       isWhole = true;
     } finally {
       if (!isWhole) restart(); // it failed, or whoever took the blocks did not want them all

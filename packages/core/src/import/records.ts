@@ -29,10 +29,10 @@ export type RecordKind = 'plain' | 'quoted' | 'malformed' | 'too_long';
 export type TakeRecord = (kind: RecordKind, start: number, end: number, line: number) => void;
 
 /**
- * Takes the plain record that begins at `start`, with its line end, if it can tell at once that it is one: returns where
- * the next one begins, else 0.
+ * Takes the plain records from `start` on, with their line ends, as long as it can tell at once that they are: returns where the
+ * first one begins that it did not take, and counts their lines.
  */
-export type TakeFast = (start: number, line: number) => number;
+export type TakeFast = (start: number, state: { line: number }) => number;
 
 /** Position in the file, carried from window to window. */
 export type CutState = {
@@ -66,10 +66,7 @@ export function cutRecords(
   let nextQuote = -1;
   while (position < window.length) {
     if (takeFast !== undefined && state.tooLong === null) {
-      for (let next = takeFast(position, state.line); next !== 0; next = takeFast(position, state.line)) {
-        position = next;
-        state.line += 1;
-      }
+      position = takeFast(position, state);
       if (position === window.length) break;
     }
     if (state.tooLong !== null) {

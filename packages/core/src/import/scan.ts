@@ -1,37 +1,36 @@
 import { type Activity, type CoercedColumn, judgeRow, REQUIRED_COLUMNS, type RejectReason } from '../activity.ts';
-import { createRows, encodeRow, type RowKeys, type Rows } from './encode.ts';
-import { createMemory, type FastLane, type Memory, NOT_TAKEN, PADDING_BYTES } from './fast-lane.ts';
+import { createRows, encodeRow, ROW_BYTES, type RowKeys, type Rows } from './encode.ts';
+import { type FastLane, INPUT_BYTES, type LaneMemory } from './fast-lane.ts';
 import { type Header, parseHeader, parseRecord } from './parse.ts';
-import { type CutState, cutRecords, type RecordKind } from './records.ts';
+import { type CutState, cutRecords, type RecordKind, type TakeFast } from './records.ts';
 
 /** Where rows are written: one block after the other. */
 export type RowWriter = {
-  /** The block that is being filled. */
-  rows: Rows;
-  /** The same memory. */
-  view: DataView;
+  /** The block that is being filled, always the same. */
+  readonly rows: Rows;
   /** Blocks that are full, in order. */
-  full: Rows[];
-  /** Starts the next block. */
+  readonly full: Rows[];
+  /** Puts what is written into a block of its own. */
   readonly next: () => void;
 };
 
 /** @param spare blocks that nobody needs any more, to be filled again */
-export function createRowWriter(spare: Rows[]): RowWriter {
-  const open = () => {
-    const rows = spare.pop() ?? createRows();
-    rows.count = 0;
-    return { rows, view: new DataView(rows.bytes.buffer, rows.bytes.byteOffset, rows.bytes.length) };
-  };
-  const writer: RowWriter = {
-    ...open(),
-    full: [],
+export function createRowWriter({ rows }: LaneMemory, spare: Rows[]): RowWriter {
+  const full: Rows[] = [];
+  return {
+    rows,
+    full,
     next() {
-      writer.full.push(writer.rows);
-      Object.assign(writer, open());
+      const { count } = rows;
+      const block = spare.pop() ?? createRows();
+      rows.bytes.copy(block.bytes, 0, 0, count * ROW_BYTES);
+      block.lines.set(rows.lines.subarray(0, count));
+      block.months.set(rows.months.subarray(0, count));
+      block.count = count;
+      full.push(block);
+      rows.count = 0;
     },
   };
-  return writer;
 }
 
 /** Takes what a file holds besides rows. Buffers are only valid during the call. */
@@ -58,26 +57,27 @@ const CR = 0x0d;
  *
  * @param path names the file in errors
  * @param strict turns each repair into a reject
+ * @param memory of the lane, which holds nothing of the file before
  * @returns a function to call with each piece, and with `isLast` once at the end
  * @throws MoniepointError `failed` (from the returned function) for a bad header
  */
 export function createScanner(
   path: string,
   strict: boolean,
+  memory: LaneMemory,
   writer: RowWriter,
   sink: RowSink,
 ): (piece: Buffer, isLast: boolean) => void {
-  const memory = createMemory(512 * 1024);
   const state: CutState = { line: 1, tooLong: null };
   let isAtStart = true;
   let header: Header | null = null;
   let fastLane: FastLane | null = null;
-  const takeFast = (start: number, line: number) =>
-    fastLane === null ? NOT_TAKEN : fastLane.take(memory, start, line);
+  const takeFast: TakeFast = (start, at) => fastLane?.take(start, at) ?? start;
+  drop(memory, memory.length);
 
   function takeRecord(kind: RecordKind, start: number, end: number, line: number): void {
     if (kind === 'plain') {
-      if (fastLane?.takeRecord(memory, start, end, line)) return;
+      if (fastLane?.takeRecord(start, end, line)) return;
       if (isBlank(memory.bytes, start, end)) return;
     }
     const record = memory.bytes.subarray(start, end);
@@ -105,7 +105,7 @@ export function createScanner(
       sink.coercion(column, fields[REQUIRED_COLUMNS.indexOf(column)] as string, line);
   }
 
-  return (piece, isLast) => {
+  function scanStep(piece: Buffer, isLast: boolean): void {
     append(memory, piece);
     if (isAtStart) {
       if (memory.length < BYTE_ORDER_MARK.length && !isLast) return;
@@ -114,23 +114,27 @@ export function createScanner(
       isAtStart = false;
     }
     drop(memory, cutRecords(memory.bytes.subarray(0, memory.length), isLast, state, takeRecord, takeFast));
+  }
+
+  return (piece, isLast) => {
+    for (let at = 0; at < piece.length; at += MAX_STEP_BYTES) scanStep(piece.subarray(at, at + MAX_STEP_BYTES), false);
+    if (isLast) scanStep(NOTHING, true);
   };
 }
 
-function append(memory: Memory, piece: Buffer): void {
+/** With what is left of an unfinished record, this fits the lane's memory. */
+const MAX_STEP_BYTES = 512 * 1024;
+const NOTHING = Buffer.alloc(0);
+
+function append(memory: LaneMemory, piece: Buffer): void {
   const length = memory.length + piece.length;
-  if (length + PADDING_BYTES > memory.bytes.length) {
-    const larger = createMemory(2 * length);
-    memory.bytes.copy(larger.bytes, 0, 0, memory.length);
-    memory.bytes = larger.bytes;
-    memory.view = larger.view;
-  }
+  if (length > INPUT_BYTES) throw new Error(`a record of ${length} bytes was not cut`);
   piece.copy(memory.bytes, memory.length);
   memory.length = length;
   memory.bytes[length] = 0;
 }
 
-function drop(memory: Memory, count: number): void {
+function drop(memory: LaneMemory, count: number): void {
   memory.bytes.copyWithin(0, count, memory.length);
   memory.length -= count;
   memory.bytes[memory.length] = 0;

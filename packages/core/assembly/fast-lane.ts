@@ -1,0 +1,350 @@
+// AssemblyScript: compiled to dist/import/fast-lane.wasm, and driven by src/import/fast-lane.ts, which says what it is for.
+//
+// One instance is the memory of one lane: the bytes of the file that it reads, the block of rows that it fills, and the values
+// that it remembers. All places are addresses in that memory.
+
+/** encode.ts: ROWS_PER_BLOCK, and the offsets that follow from LAYOUT. */
+const ROWS_PER_BLOCK: i32 = 4096;
+const ROW_BYTES: usize = 78;
+const EVENT_ID: usize = 6;
+const EVENT_US: usize = 26;
+const AMOUNT_KOBO: usize = 38;
+const MERCHANT_KEY: usize = 58;
+const KIND_KEY: usize = 66;
+const CONTEXT_KEY: usize = 74;
+
+const INPUT_BYTES: i32 = 2 * 1024 * 1024;
+const ARRANGED_BYTES: i32 = 64 * 1024;
+const VALUE_BYTES: i32 = 1024;
+
+/** Where the bytes of the file stand, with a zero byte behind them. */
+export const input: usize = memory.data(INPUT_BYTES + 1024, 16);
+/** Where a record stands whose columns were put in their usual order. */
+export const arranged: usize = memory.data(ARRANGED_BYTES + 1024, 16);
+/** Where a value stands that is to be remembered. */
+export const value: usize = memory.data(VALUE_BYTES, 16);
+export const rows: usize = memory.data(ROWS_PER_BLOCK * 78, 16);
+export const lines: usize = memory.data(ROWS_PER_BLOCK * 8, 16);
+export const months: usize = memory.data(ROWS_PER_BLOCK * 4, 16);
+
+let top: usize = __heap_base;
+
+/** How many rows of the block are written. */
+export let count: i32 = 0;
+
+/** Why `take` went no further. */
+export let stopped: i32 = 0;
+/** The field that it is about. */
+export let fieldStart: usize = 0;
+export let fieldEnd: usize = 0;
+
+const SLOW: i32 = 0;
+const NEW_DATE: i32 = 1;
+const NEW_MERCHANT: i32 = 2;
+const BLOCK_FULL: i32 = 3;
+
+const COMMA: i32 = 0x2c;
+const MINUS: i32 = 0x2d;
+const POINT: i32 = 0x2e;
+const LF: i32 = 0x0a;
+const ZERO: i32 = 0x30;
+const CAPITAL_T: i32 = 0x54;
+const SPACE: i32 = 0x20;
+
+const MAX_NAIRA_DIGITS: usize = 13;
+
+/** No two bytes are equal to this. */
+const NO_DATE: u32 = 0x10000;
+
+let dateWord: u64 = 0;
+let dateRest: u32 = NO_DATE;
+let midnightSeconds: i64 = 0;
+let month: i32 = 0;
+
+export function setDate(start: usize, seconds: f64, monthOfIt: i32): void {
+  dateWord = load<u64>(start);
+  dateRest = load<u16>(start, 8);
+  midnightSeconds = i64(seconds);
+  month = monthOfIt;
+}
+
+/**
+ * Writes rows of records from `start` on, the first of which begins on `line`, and returns where the first begins that it
+ * does not take; `stopped` says why.
+ *
+ * @param newMerchant the id of the first record's merchant, where that is not remembered; else 0
+ */
+export function take(start: usize, line: f64, newMerchant: i32): usize {
+  stopped = SLOW;
+  while (count < ROWS_PER_BLOCK) {
+    const next = takeOne(start, line, newMerchant);
+    if (next === 0) return start;
+    start = next;
+    line += 1;
+    newMerchant = 0;
+  }
+  stopped = BLOCK_FULL;
+  return start;
+}
+
+function takeOne(start: usize, line: f64, newMerchant: i32): usize {
+  const merchantStart = start + 37;
+  if (load<u8>(start, 36) !== COMMA) return 0;
+  let merchant = find(merchants, merchantStart, COMMA, 1);
+  const merchantEnd = fieldEnd;
+  if (merchantEnd === 0) return 0;
+
+  const time = merchantEnd + 1;
+  if (load<u64>(time) !== dateWord || load<u16>(time, 8) !== dateRest) {
+    stopped = NEW_DATE;
+    fieldStart = time;
+    return 0;
+  }
+  const separator: i32 = load<u8>(time, 10);
+  if (separator !== CAPITAL_T && separator !== SPACE) return 0;
+  // HH:MM:SS as the values of its digits, and zero where the colons are; each is checked by a carry into its highest bit.
+  const clock = load<u64>(time, 11) ^ 0x30303a30303a3030;
+  if (((clock + 0x76767f76767f7676) | clock) & 0x8080808080808080) return 0;
+  const hour = i32(clock & 15) * 10 + i32((clock >> 8) & 15);
+  const minute = i32((clock >> 24) & 15) * 10 + i32((clock >> 32) & 15);
+  const second = i32((clock >> 48) & 15) * 10 + i32((clock >> 56) & 15);
+  if (hour > 23 || minute > 59 || second > 59) return 0;
+  if (load<u8>(time, 19) !== COMMA) return 0;
+
+  const kind = find(kinds, time + 20, COMMA, 2);
+  if (kind === 0) return 0;
+
+  // [-]digits[.d[d]]
+  let at = fieldEnd + 1;
+  const isNegative = load<u8>(at) === MINUS;
+  if (isNegative) at += 1;
+  const firstDigit = at;
+  let kobo: i64 = 0;
+  let digit: u32 = load<u8>(at) - ZERO;
+  while (digit <= 9) {
+    kobo = kobo * 10 + digit;
+    at += 1;
+    digit = load<u8>(at) - ZERO;
+  }
+  if (at === firstDigit || at - firstDigit > MAX_NAIRA_DIGITS) return 0;
+  kobo *= 100;
+  if (digit === POINT - ZERO) {
+    const tenths: u32 = load<u8>(at, 1) - ZERO;
+    if (tenths > 9) return 0;
+    kobo += tenths * 10;
+    at += 2;
+    const hundredths: u32 = load<u8>(at) - ZERO;
+    if (hundredths <= 9) {
+      kobo += hundredths;
+      at += 1;
+    }
+  }
+  if (load<u8>(at) !== COMMA) return 0;
+
+  const context = find(contexts, at + 1, LF, 1);
+  if (context === 0) return 0;
+  const end = fieldEnd;
+
+  const row = rows + usize(count) * ROW_BYTES;
+  if (!writeUuid(row + EVENT_ID, start)) return 0;
+  // Only now, when the record is known to be good: one that is rejected makes no merchant known.
+  if (merchant === 0) {
+    if (newMerchant === 0) {
+      stopped = NEW_MERCHANT;
+      fieldStart = merchantStart;
+      fieldEnd = merchantEnd;
+      return 0;
+    }
+    merchant = newMerchant;
+  }
+  const seconds = midnightSeconds + i64(hour * 3600 + minute * 60 + second);
+  store<u64>(row, bswap<u64>(seconds * 1000000), EVENT_US);
+  store<u64>(row, bswap<u64>(isNegative ? -kobo : kobo), AMOUNT_KOBO);
+  store<u32>(row, bswap<u32>(merchant), MERCHANT_KEY);
+  store<u32>(row, bswap<u32>(kind), KIND_KEY);
+  store<u32>(row, bswap<u32>(context), CONTEXT_KEY);
+  store<f64>(lines + (count << 3), line);
+  store<i32>(months + (count << 2), month);
+  count += 1;
+  return end + 1;
+}
+
+/** False where it is no UUID; what was written by then is overwritten by the next row. */
+function writeUuid(to: usize, start: usize): bool {
+  // xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx: 16 digits of each half without their dashes
+  const a = v128.load(start);
+  const b = v128.load(start, 16);
+  const c = v128.load(start, 20);
+  if (
+    i8x16.extract_lane_u(a, 8) !== MINUS ||
+    i8x16.extract_lane_u(a, 13) !== MINUS ||
+    i8x16.extract_lane_u(b, 2) !== MINUS ||
+    i8x16.extract_lane_u(b, 7) !== MINUS
+  )
+    return false;
+  const first = v128.shuffle<u8>(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17);
+  const second = v128.shuffle<u8>(b, c, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 28, 29, 30, 31);
+  let nibbles = hexValues(first);
+  const areDigits = allDigits;
+  const others = hexValues(second);
+  if (!(areDigits & allDigits)) return false;
+  // Pairs of nibbles in 16 bits: the first is the high one.
+  nibbles = v128.or(i16x8.shl(nibbles, 4), i16x8.shr_u(nibbles, 8));
+  const rest = v128.or(i16x8.shl(others, 4), i16x8.shr_u(others, 8));
+  const low = i16x8.splat(0xff);
+  v128.store(to, i8x16.narrow_i16x8_u(v128.and(nibbles, low), v128.and(rest, low)));
+  return true;
+}
+
+let allDigits: bool = false;
+
+function hexValues(digits: v128): v128 {
+  const decimal = i8x16.sub(digits, i8x16.splat(0x30));
+  const letter = i8x16.sub(v128.or(digits, i8x16.splat(0x20)), i8x16.splat(0x61));
+  const isDecimal = i8x16.le_u(decimal, i8x16.splat(9));
+  const isLetter = i8x16.le_u(letter, i8x16.splat(5));
+  allDigits = i8x16.all_true(v128.or(isDecimal, isLetter));
+  return v128.bitselect(decimal, i8x16.add(letter, i8x16.splat(10)), isDecimal);
+}
+
+// Values that are remembered. A table has slots with addresses of entries, 0 where free, at most half of them taken. An entry
+// holds the value's id, its length and its hash, and from VALUE_AT on its bytes, with zeros behind them up to a whole vector.
+
+const SLOTS_AT: usize = 0;
+const MASK_AT: usize = 4;
+const SIZE_AT: usize = 8;
+const FIRST_SLOTS: i32 = 64;
+
+const ID_AT: usize = 0;
+const LENGTH_AT: usize = 4;
+const HASH_AT: usize = 8;
+const VALUE_AT: usize = 16;
+/** No value is longer: a search gives up there. */
+const MAX_VALUE_BYTES: usize = 256;
+
+export const merchants: usize = memory.data(12, 16);
+export const kinds: usize = memory.data(12, 16);
+export const contexts: usize = memory.data(12, 16);
+
+/** Forgets all values, and the date. */
+export function forget(): void {
+  memory.fill(__heap_base, 0, top - __heap_base);
+  top = __heap_base;
+  createTable(merchants);
+  createTable(kinds);
+  createTable(contexts);
+  dateRest = NO_DATE;
+}
+
+function createTable(table: usize): void {
+  store<usize>(table, allocate(FIRST_SLOTS * 4), SLOTS_AT);
+  store<i32>(table, FIRST_SLOTS - 1, MASK_AT);
+  store<i32>(table, 0, SIZE_AT);
+}
+
+/** Zeros, which nobody gives back; or 0 where the memory is used up: it never grows, so that its views stay valid. */
+function allocate(bytes: i32): usize {
+  const at = (top + 15) & ~15;
+  if (at + bytes > usize(memory.size()) << 16) return 0;
+  top = at + bytes;
+  return at;
+}
+
+/** 32 bytes, of which the first 16 are all ones. */
+const MASKS: usize = memory.data<u64>([-1, -1, 0, 0], 16);
+const SEED: u64 = 0x9e3779b97f4a7c15;
+
+function mix(hash: u64, vector: v128): u64 {
+  const a = (hash ^ i64x2.extract_lane(vector, 0)) * 0xff51afd7ed558ccd;
+  const b = (a ^ (a >> 32) ^ i64x2.extract_lane(vector, 1)) * 0xc4ceb9fe1a85ec53;
+  return b ^ (b >> 29);
+}
+
+/** The id of the value that begins at `start` and ends before the nth byte `stop`, or 0; sets `fieldEnd`, or to 0 where it gives up. */
+export function find(table: usize, start: usize, stop: i32, nth: i32): i32 {
+  const stops = i8x16.splat(u8(stop));
+  let hash = SEED;
+  let at = start;
+  let vector = v128.load(at);
+  let found = i8x16.bitmask(i8x16.eq(vector, stops));
+  for (;;) {
+    while (found !== 0 && nth > 1) {
+      found &= found - 1;
+      nth -= 1;
+    }
+    if (found !== 0) break;
+    hash = mix(hash, vector);
+    at += 16;
+    if (at - start > MAX_VALUE_BYTES) {
+      fieldEnd = 0;
+      return 0;
+    }
+    vector = v128.load(at);
+    found = i8x16.bitmask(i8x16.eq(vector, stops));
+  }
+  const rest = ctz(found);
+  fieldEnd = at + rest;
+  vector = v128.and(vector, v128.load(MASKS + 16 - rest));
+  hash = mix(hash, vector);
+  return lookUp(table, start, at, vector, fieldEnd - start, i32(hash));
+}
+
+function lookUp(table: usize, start: usize, last: usize, vector: v128, length: usize, hash: i32): i32 {
+  const mask = load<i32>(table, MASK_AT);
+  const slots = load<usize>(table, SLOTS_AT);
+  const whole = last - start;
+  let slot = hash & mask;
+  let entry = load<usize>(slots + (slot << 2));
+  while (entry !== 0) {
+    if (load<i32>(entry, HASH_AT) === hash && load<i32>(entry, LENGTH_AT) === i32(length)) {
+      let at: usize = 0;
+      while (at < whole && !v128.any_true(v128.xor(v128.load(start + at), v128.load(entry + at, VALUE_AT)))) at += 16;
+      if (at === whole && !v128.any_true(v128.xor(vector, v128.load(entry + at, VALUE_AT))))
+        return load<i32>(entry, ID_AT);
+    }
+    slot = (slot + 1) & mask;
+    entry = load<usize>(slots + (slot << 2));
+  }
+  return 0;
+}
+
+/** Remembers what stands at `value` in a table, unless it is there already or the memory is used up. */
+export function add(table: usize, length: i32, id: i32): void {
+  const whole = length & ~15;
+  memory.fill(value + length, 0, 16);
+  let hash = SEED;
+  for (let at = 0; at <= whole; at += 16) hash = mix(hash, v128.load(value + at));
+  if (lookUp(table, value, value + whole, v128.load(value + whole), length, i32(hash)) !== 0) return;
+  const size = load<i32>(table, SIZE_AT);
+  if (size * 2 > load<i32>(table, MASK_AT) && !grow(table)) return;
+  const entry = allocate(i32(VALUE_AT) + whole + 16);
+  if (entry === 0) return;
+  store<i32>(entry, id, ID_AT);
+  store<i32>(entry, length, LENGTH_AT);
+  store<i32>(entry, i32(hash), HASH_AT);
+  memory.copy(entry + VALUE_AT, value, whole + 16);
+  put(load<usize>(table, SLOTS_AT), load<i32>(table, MASK_AT), entry);
+  store<i32>(table, size + 1, SIZE_AT);
+}
+
+function put(slots: usize, mask: i32, entry: usize): void {
+  let slot = load<i32>(entry, HASH_AT) & mask;
+  while (load<usize>(slots + (slot << 2)) !== 0) slot = (slot + 1) & mask;
+  store<usize>(slots + (slot << 2), entry);
+}
+
+function grow(table: usize): bool {
+  const before = load<usize>(table, SLOTS_AT);
+  const count = load<i32>(table, MASK_AT) + 1;
+  const slots = allocate(count * 8);
+  if (slots === 0) return false;
+  for (let slot = 0; slot < count; slot += 1) {
+    const entry = load<usize>(before + (slot << 2));
+    if (entry !== 0) put(slots, count * 2 - 1, entry);
+  }
+  store<usize>(table, slots, SLOTS_AT);
+  store<i32>(table, count * 2 - 1, MASK_AT);
+  return true;
+}
+
+forget();
