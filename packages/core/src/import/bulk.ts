@@ -4,6 +4,7 @@ import { inTransaction, SAVEPOINT } from '../db/database.ts';
 import { errorCode } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 import { addIds, createFilter, type Filter } from './filter.ts';
+import { isEmpty } from './rollup.ts';
 
 /**
  * The bulk path: `event` is loaded without its indexes, which are built afterwards. It holds the table alone until the
@@ -80,12 +81,9 @@ export async function beginBulk(client: pg.Client, newRows: number, known: Known
     filter,
     isNewTable: storedRows === 0,
     finish: async () => {
-      await client.query(
-        `SELECT set_config('maintenance_work_mem', '${BUILD_MEMORY_KB}kB', true)
-           FROM pg_settings
-          WHERE name = 'maintenance_work_mem' AND setting::bigint < ${BUILD_MEMORY_KB}`,
-      );
       for (const { build } of indexes) await client.query(build);
+      // As above; only now, so that nobody waits for it longer than for the end.
+      if (storedRows === 0 && (await isEmpty(client, 'duplicate'))) await client.query('TRUNCATE duplicate');
     },
   };
 }
@@ -104,8 +102,6 @@ async function filterOfStored(
 }
 
 const LOCK_WAIT = '1s';
-/** What sorting ids for the index may take of the server's memory; 7 M of them need about this much. */
-const BUILD_MEMORY_KB = 256 * 1024;
 const LOCK_NOT_AVAILABLE = '55P03';
 
 /** A role that may only load rows cannot drop an index. */
