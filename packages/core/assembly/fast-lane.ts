@@ -61,6 +61,7 @@ let dateRest: u32 = NO_DATE;
 let midnightSeconds: i64 = 0;
 let month: i32 = 0;
 
+/** The date that stands at `start`, which `take` knows from now on: its first second since 1970, and its month as in encode.ts. */
 export function setDate(start: usize, seconds: f64, monthOfIt: i32): void {
   dateWord = load<u64>(start);
   dateRest = load<u16>(start, 8);
