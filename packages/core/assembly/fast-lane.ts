@@ -5,7 +5,7 @@
 
 /** encode.ts: ROWS_PER_BLOCK, and the offsets that follow from LAYOUT. */
 const ROWS_PER_BLOCK: i32 = 4096;
-const ROW_BYTES: usize = 78;
+const ROW_BYTES: i32 = 78;
 const EVENT_ID: usize = 6;
 const EVENT_US: usize = 26;
 const AMOUNT_KOBO: usize = 38;
@@ -13,17 +13,20 @@ const MERCHANT_KEY: usize = 58;
 const KIND_KEY: usize = 66;
 const CONTEXT_KEY: usize = 74;
 
-const INPUT_BYTES: i32 = 2 * 1024 * 1024;
-const ARRANGED_BYTES: i32 = 64 * 1024;
-const VALUE_BYTES: i32 = 1024;
+export const INPUT_BYTES: i32 = 2 * 1024 * 1024;
+export const ARRANGED_BYTES: i32 = 64 * 1024;
+/** No value is longer: a search gives up there. */
+export const MAX_VALUE_BYTES: i32 = 256;
+/** More than is looked at behind the last byte of a record. */
+const PADDING_BYTES: i32 = 4 * MAX_VALUE_BYTES;
 
 /** Where the bytes of the file stand, with a zero byte behind them. */
-export const input: usize = memory.data(INPUT_BYTES + 1024, 16);
+export const input: usize = memory.data(INPUT_BYTES + PADDING_BYTES, 16);
 /** Where a record stands whose columns were put in their usual order. */
-export const arranged: usize = memory.data(ARRANGED_BYTES + 1024, 16);
+export const arranged: usize = memory.data(ARRANGED_BYTES + PADDING_BYTES, 16);
 /** Where a value stands that is to be remembered. */
-export const value: usize = memory.data(VALUE_BYTES, 16);
-export const rows: usize = memory.data(ROWS_PER_BLOCK * 78, 16);
+export const value: usize = memory.data(MAX_VALUE_BYTES + 16, 16);
+export const rows: usize = memory.data(ROWS_PER_BLOCK * ROW_BYTES, 16);
 export const lines: usize = memory.data(ROWS_PER_BLOCK * 8, 16);
 export const months: usize = memory.data(ROWS_PER_BLOCK * 4, 16);
 
@@ -146,7 +149,7 @@ function takeOne(start: usize, line: f64, newMerchant: i32): usize {
   if (context === 0) return 0;
   const end = fieldEnd;
 
-  const row = rows + usize(count) * ROW_BYTES;
+  const row = rows + usize(count * ROW_BYTES);
   if (!writeUuid(row + EVENT_ID, start)) return 0;
   // Only now, when the record is known to be good: one that is rejected makes no merchant known.
   if (merchant === 0) {
@@ -220,8 +223,6 @@ const ID_AT: usize = 0;
 const LENGTH_AT: usize = 4;
 const HASH_AT: usize = 8;
 const VALUE_AT: usize = 16;
-/** No value is longer: a search gives up there. */
-const MAX_VALUE_BYTES: usize = 256;
 
 export const merchants: usize = memory.data(12, 16);
 export const kinds: usize = memory.data(12, 16);
@@ -276,7 +277,7 @@ export function find(table: usize, start: usize, stop: i32, nth: i32): i32 {
     if (found !== 0) break;
     hash = mix(hash, vector);
     at += 16;
-    if (at - start > MAX_VALUE_BYTES) {
+    if (at - start > usize(MAX_VALUE_BYTES)) {
       fieldEnd = 0;
       return 0;
     }

@@ -4,7 +4,6 @@ import { inTransaction, SAVEPOINT } from '../db/database.ts';
 import { errorCode } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 import { addIds, createFilter, type Filter } from './filter.ts';
-import { isEmpty } from './rollup.ts';
 
 /**
  * The bulk path: `event` is loaded without its indexes, which are built afterwards. It holds the table alone until the
@@ -82,8 +81,6 @@ export async function beginBulk(client: pg.Client, newRows: number, known: Known
     isNewTable: storedRows === 0,
     finish: async () => {
       for (const { build } of indexes) await client.query(build);
-      // As above; only now, so that nobody waits for it longer than for the end.
-      if (storedRows === 0 && (await isEmpty(client, 'duplicate'))) await client.query('TRUNCATE duplicate');
     },
   };
 }

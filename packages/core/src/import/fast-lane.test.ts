@@ -9,8 +9,9 @@ import { createRowWriter, createScanner } from './scan.ts';
 const memory = createLaneMemory();
 
 /** Everything that becomes of a file, and how many rows took the fast lane. */
-function scan(file: Buffer, pieces: readonly number[], isStrict: boolean, isFast: boolean) {
+function scan(file: Buffer, pieces: readonly number[], isStrict: boolean, isFast: boolean, before = () => {}) {
   clear(memory);
+  before();
   const writer = createRowWriter(memory, []);
   const told: unknown[] = [];
   const texts: string[] = [];
@@ -251,6 +252,30 @@ describe('any file, in any pieces', () => {
       numFastRuns(1500),
     );
   });
+});
+
+it('when the memory for values is used up, what is in it stays, and other records take the slow lane', () => {
+  const { scan: lane, value, bytes } = memory;
+  const find = (text: string) => {
+    bytes.write(`${text},`);
+    return lane.find(lane.merchants.value, lane.input.value, 0x2c, 1);
+  };
+  const long = (id: number) => String(id).padStart(value.length, '-');
+  const fill = () => {
+    let id = 1;
+    for (; id < 1_000_000; id += 1) {
+      lane.add(lane.merchants.value, value.write(long(id)), id);
+      if (find(long(id)) === 0) break;
+    }
+    expect(id).toBeLessThan(1_000_000);
+    for (const early of [1, 2, id >> 1, id - 1]) expect(find(long(early))).toBe(early);
+  };
+  const file = Buffer.from(`${HEADER}\n${row()}\n${row()}\n${row({ merchant_id: 'OTHER' })}\n`);
+  const { fastRows, ...full } = scan(file, [], false, true, fill);
+  const { fastRows: none, ...slow } = scan(file, [], false, false);
+  expect(full).toEqual(slow);
+  expect([fastRows, none]).toEqual([0, 0]);
+  expect(expectSame(file)).toBe(2); // and it is as before when it was cleared
 });
 
 it('what is remembered is found under its bytes and nothing else, as in a Map', () => {

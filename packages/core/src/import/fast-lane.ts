@@ -48,6 +48,7 @@ type Scan = {
   readonly find: (table: number, start: number, stop: number, nth: number) => number;
 } & Record<
   | ('input' | 'arranged' | 'value' | 'rows' | 'lines' | 'months')
+  | ('INPUT_BYTES' | 'ARRANGED_BYTES' | 'MAX_VALUE_BYTES')
   | ('merchants' | 'kinds' | 'contexts')
   | ('count' | 'stopped' | 'fieldStart' | 'fieldEnd'),
   { value: number }
@@ -58,23 +59,23 @@ declare const WebAssembly: {
   readonly Instance: new (module: object) => { readonly exports: unknown };
 };
 
-// By the package's own name, which leads to what was built also where the sources run as they are.
-const compiled = new WebAssembly.Module(
-  readFileSync(createRequire(import.meta.url).resolve('@moniepoint/core/import/fast-lane.wasm')),
-);
+let compiled: object | null = null;
 
-/** The same sizes as in assembly/fast-lane.ts. */
-export const INPUT_BYTES = 2 * 1024 * 1024;
-const ARRANGED_BYTES = 64 * 1024;
-const MAX_VALUE_BYTES = 256;
+/** Compiled by the first lane of a thread: most commands have none. */
+function compile(): object {
+  // By the package's own name, which leads to what was built also where the sources run as they are.
+  const path = createRequire(import.meta.url).resolve('@moniepoint/core/import/fast-lane.wasm');
+  compiled ??= new WebAssembly.Module(readFileSync(path));
+  return compiled;
+}
 
-/** Why `take` stopped; else the slow lane has to look at the record. */
+/** Why `take` stopped, as in assembly/fast-lane.ts; else the slow lane has to look at the record. */
 const NEW_DATE = 1;
 const NEW_MERCHANT = 2;
 const BLOCK_FULL = 3;
 
 export function createLaneMemory(): LaneMemory {
-  const scan = new WebAssembly.Instance(compiled).exports as Scan;
+  const scan = new WebAssembly.Instance(compile()).exports as Scan;
   const { buffer } = scan.memory;
   const view = (at: { value: number }, length: number) => Buffer.from(buffer, at.value, length);
   const laidOut = createRows();
@@ -86,11 +87,11 @@ export function createLaneMemory(): LaneMemory {
   };
   laidOut.bytes.copy(rows.bytes);
   return {
-    bytes: view(scan.input, INPUT_BYTES + 1),
+    bytes: view(scan.input, scan.INPUT_BYTES.value + 1),
     length: 0,
     rows,
-    arranged: view(scan.arranged, ARRANGED_BYTES + 1),
-    value: view(scan.value, MAX_VALUE_BYTES),
+    arranged: view(scan.arranged, scan.ARRANGED_BYTES.value + 1),
+    value: view(scan.value, scan.MAX_VALUE_BYTES.value),
     scan,
   };
 }
@@ -167,7 +168,7 @@ export function createFastLane(
 
   function remember(table: { value: number }, text: string, id: number): void {
     const length = Buffer.byteLength(text);
-    if (length > MAX_VALUE_BYTES) return;
+    if (length > memory.value.length) return;
     memory.value.write(text);
     scan.add(table.value, length, id);
   }
@@ -222,7 +223,7 @@ const MAX_US = 7_258_118_400_000_000n; // 2200-01-01
  * out count too where a record is no text, so one with anything but ASCII is left to the slow lane.
  */
 function arrange(to: Buffer, bytes: Buffer, start: number, end: number, header: Header): boolean {
-  if (end - start > ARRANGED_BYTES) return false;
+  if (end - start >= to.length) return false;
   const commas = [start - 1];
   for (let at = start; at < end; at += 1) {
     const byte = bytes[at] as number;

@@ -1,6 +1,6 @@
 import { type Activity, type CoercedColumn, judgeRow, REQUIRED_COLUMNS, type RejectReason } from '../activity.ts';
 import { createRows, encodeRow, ROW_BYTES, type RowKeys, type Rows } from './encode.ts';
-import { type FastLane, INPUT_BYTES, type LaneMemory } from './fast-lane.ts';
+import type { FastLane, LaneMemory } from './fast-lane.ts';
 import { type Header, parseHeader, parseRecord } from './parse.ts';
 import { type CutState, cutRecords, type RecordKind, type TakeFast } from './records.ts';
 
@@ -128,7 +128,7 @@ const NOTHING = Buffer.alloc(0);
 
 function append(memory: LaneMemory, piece: Buffer): void {
   const length = memory.length + piece.length;
-  if (length > INPUT_BYTES) throw new Error(`a record of ${length} bytes was not cut`);
+  if (length >= memory.bytes.length) throw new Error(`a record of ${length} bytes was not cut`);
   piece.copy(memory.bytes, memory.length);
   memory.length = length;
   memory.bytes[length] = 0;
