@@ -71,7 +71,7 @@ describe('moniepoint and moniepoint-api', () => {
     expect(migrated).toMatchObject({
       code: 0,
       stdout:
-        'Applied: 0000_foundation, 0001_superseding, 0002_monthly_volumes, 0003_open_rejects, 0004_reload_schedule, 0005_open_rejects_apart, 0006_retention\n',
+        'Applied: 0000_foundation, 0001_superseding, 0002_monthly_volumes, 0003_open_rejects, 0004_reload_schedule, 0005_open_rejects_apart, 0006_retention, 0007_possible_repairs\n',
     });
     expect(await db('stop')).toEqual({ code: 0, stdout: '', stderr: 'PostgreSQL is stopped.\n' });
     expect(await db('stop')).toEqual({ code: 0, stdout: '', stderr: 'PostgreSQL is not running.\n' });

@@ -84,5 +84,4 @@ export async function dropSchema(database: Database): Promise<void> {
         AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')`,
   );
   for (const { name } of tables) await query(database, `DROP TABLE ${name} CASCADE`);
-  await query(database, 'DROP FUNCTION count_open_rejects()');
 }

@@ -1,6 +1,5 @@
 import { openDatabase, withSession } from '@moniepoint/core/db/database';
 import { distribute } from '@moniepoint/core/db/distribute';
-import { migrate } from '@moniepoint/core/db/migrate';
 import { generate } from '@moniepoint/core/generate';
 import { runImport } from '@moniepoint/core/import/run';
 import { verify } from '@moniepoint/core/import/verify';
@@ -59,21 +58,6 @@ it('a filled database keeps every row and every answer, and takes more; a second
   await generate(later, { days: 5, rows: 2000, merchants: 400, dirty: 0.05, duplicates: 0.1, seed: 5 }, noSignal);
   expect((await load(later)).outcome).toBe('done');
   expect((await contentOf(database)).differences).toEqual([]);
-});
-
-it('a migration that comes later is applied to a distributed database', async () => {
-  const database = await createDatabase();
-  await withSession(database, 'test', async (client) => {
-    // As it was before the newest one.
-    await client.query(`
-      DROP VIEW open_reject;
-      ALTER TABLE reject DROP COLUMN is_closed;
-      ALTER TABLE ledger DROP COLUMN expired;
-      DROP TABLE retention, expired_merchant_month, expired_merchant_total, expired_product_status;
-      DELETE FROM schema_migration WHERE id = (SELECT max(id) FROM schema_migration)`);
-    expect(await migrate(client)).toEqual(['0006_retention']);
-    expect((await client.query('SELECT FROM open_reject')).rowCount).toBe(0);
-  });
 });
 
 it('a worker is refused by every command, with the address of the coordinator', async () => {

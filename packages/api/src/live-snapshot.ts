@@ -12,9 +12,8 @@ import { belongTo, readVolumes, type Volumes } from '@moniepoint/core/volumes';
 export type Published = {
   /** The newest answers; null before the first import. */
   readonly snapshot: Snapshot | null;
-  /** They follow the snapshot as soon as they are read; until then they are those of the one before. */
+  /** They follow the snapshot as soon as they are read, like the next ones; until then they are those of the one before. */
   readonly volumes: Volumes | null;
-  /** They follow too, later where an import holds the events; null until they were counted once. */
   readonly openRejects: CountedRejects | null;
   /** The newest lines of the ledger, newest first. */
   readonly imports: readonly ImportEntry[];
@@ -46,24 +45,9 @@ const POLL_MS = 700;
 const MAX_BACKOFF_MS = 2_000;
 /** A server that does not answer this long counts as down. */
 const ANSWER_DEADLINE_MS = 5_000;
-/** The same for the volumes, of which there may be many million at the start; and how long to wait when that failed. */
-const VOLUMES_DEADLINE_MS = 600_000;
-const VOLUMES_PAUSE_MS = 5_000;
-/** How long the open rejects may be counted, and how long to wait when that failed. */
-const COUNT_DEADLINE_MS = 60_000;
-const COUNT_PAUSE_MS = 5_000;
-/**
- * While an import runs they are counted now and then, and only where that is quickly done: an import that finds somebody reading
- * the events for a second does not take the bulk path.
- */
-const COUNT_DURING_IMPORT_MS = 500;
-const COUNT_DURING_IMPORT_EVERY_MS = 10_000;
-/** Somebody holds the events, it took too long, or the schema is older: none of them is a trouble to tell of. */
-const COUNT_LATER = [
-  '55P03', // lock_not_available
-  '57014', // query_canceled
-  ...['42P01', '42703', '42883'], // undefined_table, undefined_column, undefined_function
-];
+/** The same for what follows the answers: many million volumes at the start; and how long to wait when that failed. */
+const FOLLOWING_DEADLINE_MS = 600_000;
+const FOLLOWING_PAUSE_MS = 5_000;
 const CLOSE_DEADLINE_MS = 1_500;
 /** Lines of the ledger kept in memory. */
 const MAX_IMPORTS = 1_000;
@@ -132,11 +116,6 @@ export function followSnapshot(
             catchingUp = null;
           });
         }
-        if (counting === null && isCountDue()) {
-          counting = countRejects().finally(() => {
-            counting = null;
-          });
-        }
         await Promise.race([woken, pause(POLL_MS)]);
       }
     } finally {
@@ -145,75 +124,38 @@ export function followSnapshot(
   }
 
   let catchingUp: Promise<void> | null = null;
-  const isBehind = () => stored !== null && !belongTo(published.volumes, stored) && !closing.signal.aborted;
-
-  /** Reads the volumes, however many there are. */
-  async function catchUp(): Promise<void> {
-    try {
-      await aside('api volumes', async (client, isReader) => {
-        const read = () =>
-          inTransaction(
-            client,
-            async () => {
-              stored = await readSnapshot(client);
-              if (stored !== null) take({ volumes: await readVolumes(client, stored, published.volumes) });
-            },
-            readOnly(isReader),
-          );
-        while (isBehind()) await answered(VOLUMES_DEADLINE_MS, read);
-      });
-    } catch (error) {
-      if (!closing.signal.aborted && isConnected) onTrouble(`volumes of the months: ${describeError(error)}`);
-      await pause(VOLUMES_PAUSE_MS);
-    }
-  }
-
-  let counting: Promise<void> | null = null;
-  let countedAt = Number.NEGATIVE_INFINITY;
-  const isImporting = () => published.lastRun?.outcome === 'running';
-  const isCountDue = () =>
+  const isBehind = () =>
     stored !== null &&
-    !belongTo(published.openRejects, stored) &&
-    !closing.signal.aborted &&
-    (!isImporting() || performance.now() - countedAt >= COUNT_DURING_IMPORT_EVERY_MS);
+    !(belongTo(published.volumes, stored) && belongTo(published.openRejects, stored)) &&
+    !closing.signal.aborted;
 
-  /** Counts the open rejects once. Where that is not possible now, the last figure stays. */
-  async function countRejects(): Promise<void> {
-    const limit = isImporting() ? COUNT_DURING_IMPORT_MS : COUNT_DEADLINE_MS;
-    try {
-      await aside('api rejects', async (client, isReader) => {
-        const count = async () => {
-          // A server that compiles long plans would take longer for that than for the count.
-          await client.query(
-            `SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = ${limit}; SET LOCAL jit = off`,
-          );
-          const counted = await readSnapshot(client);
-          if (counted === null) return;
-          const { dataId, dataVersion } = counted;
-          take({ openRejects: { dataId, dataVersion, byReason: await countOpenRejects(client) } });
-        };
-        await answered(limit + ANSWER_DEADLINE_MS, () => inTransaction(client, count, readOnly(isReader)));
-      });
-    } catch (error) {
-      const isExpected = closing.signal.aborted || !isConnected || COUNT_LATER.includes(errorCode(error) ?? '');
-      if (!isExpected) onTrouble(`open rejects: ${describeError(error)}`);
-      await pause(COUNT_PAUSE_MS);
-    }
-    countedAt = performance.now();
-  }
-
-  /** Reads in a session of its own, so that it does not hold up the answers. */
-  async function aside(role: string, read: (client: Session, isReader: boolean) => Promise<void>): Promise<void> {
+  /** Reads what follows the answers, however much there is, in a session of its own, so that it does not hold them up. */
+  async function catchUp(): Promise<void> {
     let cutOff = () => {};
     try {
-      await withSession(database, role, async (client) => {
+      await withSession(database, 'api volumes', async (client) => {
         cutOff = () => void endSession(client);
         closing.signal.addEventListener('abort', cutOff);
-        await read(client, await hasReader(client));
+        const isReader = await hasReader(client);
+        const read = () => inTransaction(client, () => readFollowing(client), readOnly(isReader));
+        while (isBehind()) await answered(FOLLOWING_DEADLINE_MS, read);
       });
+    } catch (error) {
+      if (!closing.signal.aborted && isConnected)
+        onTrouble(`volumes of the months and open rejects: ${describeError(error)}`);
+      await pause(FOLLOWING_PAUSE_MS);
     } finally {
       closing.signal.removeEventListener('abort', cutOff); // else each publication would leave its session in memory
     }
+  }
+
+  async function readFollowing(client: Session): Promise<void> {
+    await client.query('SET LOCAL jit = off'); // to compile the long plan would take longer than to count
+    stored = await readSnapshot(client);
+    if (stored === null) return;
+    const { dataId, dataVersion } = stored;
+    take({ openRejects: { dataId, dataVersion, byReason: await countOpenRejects(client) } });
+    take({ volumes: await readVolumes(client, stored, published.volumes) });
   }
 
   async function run(): Promise<void> {
@@ -234,10 +176,7 @@ export function followSnapshot(
     isConnected: () => isConnected,
     close: async () => {
       closing.abort();
-      await Promise.race([
-        Promise.all([running, catchingUp, counting]),
-        sleep(CLOSE_DEADLINE_MS, undefined, { ref: false }),
-      ]);
+      await Promise.race([Promise.all([running, catchingUp]), sleep(CLOSE_DEADLINE_MS, undefined, { ref: false })]);
     },
   };
 }

@@ -446,23 +446,22 @@ function Imports({ published }: PageContent) {
 
 /** Rejected rows by reason, and which of them are open still. */
 function Rejects(props: Published & Pick<NonNullable<Published['totals']>, 'rejectedByReason'>) {
-  const { rejectedByReason, openRejects, snapshot, lastRun } = props;
+  const { rejectedByReason, openRejects, snapshot } = props;
   const reasons = Object.entries(rejectedByReason) as [RejectReason, number][];
   if (reasons.length === 0) return <p>None in the loaded files.</p>;
   const most = Math.max(...reasons.map(([, count]) => count), 1);
   const open = openRejects?.byReason;
-  const when = lastRun?.outcome === 'running' ? 'when the import that runs has ended, or before' : 'in a moment';
   return (
     <>
       {openRejects === null ? (
-        <p>Open rejects are being counted; they appear here {when}.</p>
+        <p>Open rejects are being counted; they appear here in a moment.</p>
       ) : (
         <p>
           Open rejects: <strong>{withSeparators(sum(Object.values(openRejects.byReason)))}</strong>. Of these no
           corrected version was loaded
           {openRejects.dataVersion === snapshot?.dataVersion
             ? '.'
-            : `, as of data version ${openRejects.dataVersion}; they are counted again ${when}.`}
+            : `, as of data version ${openRejects.dataVersion}; they are counted again in a moment.`}
         </p>
       )}
       <BarTable

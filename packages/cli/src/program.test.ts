@@ -318,7 +318,7 @@ describe('migrate', () => {
     const { run } = await createSite();
     expect(await run('migrate')).toEqual({
       code: 0,
-      out: 'Applied: 0000_foundation, 0001_superseding, 0002_monthly_volumes, 0003_open_rejects, 0004_reload_schedule, 0005_open_rejects_apart, 0006_retention\n',
+      out: 'Applied: 0000_foundation, 0001_superseding, 0002_monthly_volumes, 0003_open_rejects, 0004_reload_schedule, 0005_open_rejects_apart, 0006_retention, 0007_possible_repairs\n',
       err: '',
     });
     expect(await run('migrate')).toEqual({ code: 0, out: 'The schema is up to date.\n', err: '' });

@@ -82,7 +82,7 @@ export async function readRejects(client: pg.Client, filter: RejectFilter): Prom
 /** Open rejects of the loaded files by reason, those that are not stored included; a reason of which all are repaired has 0. */
 export type OpenRejects = Partial<Record<RejectReason, number>>;
 
-/** Counts what `readRejects` would list, with the rights of the role that the API reads with. */
+/** Counts what `readRejects` would list. */
 export async function countOpenRejects(client: pg.Client): Promise<OpenRejects> {
   const { rows } = await client.query<{ reason: RejectReason; open: number }>(
     `SELECT reason, (rejected - coalesce(stored, 0) + coalesce(open, 0))::float8 AS open
@@ -92,7 +92,7 @@ export async function countOpenRejects(client: pg.Client): Promise<OpenRejects> 
               WHERE status = 'loaded'
               GROUP BY reason) AS of_loaded
        LEFT JOIN (SELECT reason, sum(stored) AS stored FROM stored_reject GROUP BY reason) AS of_stored USING (reason)
-       LEFT JOIN count_open_rejects() AS of_open USING (reason)
+       LEFT JOIN (SELECT reason, count(*) AS open FROM open_reject GROUP BY reason) AS of_open USING (reason)
       ORDER BY reason`,
   );
   return Object.fromEntries(rows.map(({ reason, open }) => [reason, open]));

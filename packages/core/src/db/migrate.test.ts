@@ -17,6 +17,7 @@ describe('migrate', () => {
       '0004_reload_schedule',
       '0005_open_rejects_apart',
       '0006_retention',
+      '0007_possible_repairs',
     ]);
     expect(await query(database, 'SELECT FROM activity')).toEqual([]);
   });
@@ -81,6 +82,7 @@ describe('migrate', () => {
       '0004_reload_schedule',
       '0005_open_rejects_apart',
       '0006_retention',
+      '0007_possible_repairs',
     ]);
     await client.end();
     expect(await query(database, 'SELECT name FROM ledger')).toEqual([{ name: 'activities_20240101.csv' }]);

@@ -5,12 +5,7 @@ import { type Boundaries, inTransaction, READ_ONLY_MOMENT } from './database.ts'
 /** Owns nothing, cannot log in, and may only read what the API serves. One for all databases of a server. */
 export const READER_ROLE = 'moniepoint_reader';
 
-const READABLE = ['snapshot', 'ledger', 'import_run', 'merchant', 'merchant_month', 'stored_reject'];
-/**
- * Counts open rejects with its owner's rights, and keeps the records to itself. A view would do for one server; but the
- * nodes of a cluster are asked by whoever runs the statement, and the reader cannot log in there.
- */
-const CALLABLE = 'count_open_rejects()';
+const READABLE = ['snapshot', 'ledger', 'import_run', 'merchant', 'merchant_month', 'stored_reject', 'open_reject'];
 /** Since PostgreSQL 16 a member may be one that must not set the role, as whoever made it is at first. */
 const MAY_BECOME = `
   CASE WHEN current_setting('server_version_num')::int < 160000 THEN pg_has_role(oid, 'MEMBER')
@@ -41,7 +36,6 @@ export async function createReader(client: pg.Client): Promise<boolean> {
         END $$`);
       await client.query(`GRANT USAGE ON SCHEMA public TO ${READER_ROLE}`);
       await client.query(`GRANT SELECT ON ${READABLE.join(', ')} TO ${READER_ROLE}`);
-      await client.query(`GRANT EXECUTE ON FUNCTION ${CALLABLE} TO ${READER_ROLE}`);
       const { rows } = await client.query<{ may_become: boolean }>(
         `SELECT ${MAY_BECOME} AS may_become FROM pg_roles WHERE rolname = '${READER_ROLE}'`,
       );
@@ -59,7 +53,6 @@ export async function hasReader(client: pg.Client): Promise<boolean> {
     `SELECT ${MAY_BECOME}
             AND NOT rolsuper
             AND has_schema_privilege(oid, 'public', 'USAGE')
-            AND has_function_privilege(oid, to_regprocedure('public.${CALLABLE}'), 'EXECUTE')
             AND ${READABLE.map((table) => `has_table_privilege(oid, to_regclass('public.${table}'), 'SELECT')`).join(' AND ')} AS can_read
        FROM pg_roles
       WHERE rolname = '${READER_ROLE}'`,

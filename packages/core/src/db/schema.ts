@@ -91,9 +91,9 @@ const eventColumns = {
 /** One event, stored once whatever the number of files that carry it. */
 export const event = pgTable('event', eventColumns, (t) => [
   primaryKey({ name: 'event_pkey', columns: [t.eventId] }),
-  // What a file added is found by this index. Rows of a file lie together, so that its ranges are few, and it costs next to
-  // nothing to keep.
-  index('event_file_id_idx').using('brin', t.fileId),
+  // What a file added is found by this index, and what happened in a time. Rows of a file lie together, and so do those of a
+  // day, so that the ranges are few, and it costs next to nothing to keep.
+  index('event_file_id_event_us_idx').using('brin', t.fileId, t.eventUs),
 ]);
 
 /** An occurrence of an event behind the stored one, kept so that it can be stored when that one leaves. */
@@ -216,6 +216,15 @@ export const reject = pgTable(
     check('reject_raw_check', sql`(${t.rawText} IS NULL) <> (${t.rawBytes} IS NULL)`),
   ],
 );
+
+/**
+ * The stored events that may have repaired a stored reject, once more: those with one of its ids and, of one that lacks nothing but
+ * an id, those of its merchant and time. Others may be among them. So whoever asks what is open reads none of the events, which
+ * may be many, and lie on other machines that commit a moment later.
+ */
+export const possibleRepair = pgTable('possible_repair', eventColumns, (t) => [
+  primaryKey({ name: 'possible_repair_pkey', columns: [t.eventId] }),
+]);
 
 /** The original text of a repaired value: at most 10,000 a file. */
 export const coercion = pgTable(
@@ -384,9 +393,8 @@ const SAME = sql.raw('merchant_key, event_us, amount_kobo, kind_key, context_key
  * lacks nothing but an id is repaired once another file brought an event that equals it in everything else; one event repairs
  * one of those that say the same, so both are counted, and the rejects without an event are the last of them.
  *
- * The events are asked for by themselves, with what the rejects say as a list: where they are distributed, the list goes to
- * them. What is equal to what was said without an id is sorted together rather than joined, because the planner knows nothing
- * of how much there is.
+ * What is equal to what was said without an id is sorted together rather than joined, because the planner knows nothing of how
+ * much there is.
  */
 export const openReject = pgView('open_reject', {
   fileId: integer('file_id'),
@@ -411,7 +419,7 @@ export const openReject = pgView('open_reject', {
   ), alike AS (
     SELECT file_id, line, ${SAME} FROM wanted
      UNION ALL
-    SELECT file_id, NULL, ${SAME} FROM event WHERE (${SAME}) IN (SELECT ${SAME} FROM wanted)
+    SELECT file_id, NULL, ${SAME} FROM possible_repair WHERE (${SAME}) IN (SELECT ${SAME} FROM wanted)
   ), placed AS (
     SELECT *,
            row_number() OVER (PARTITION BY ${SAME} ORDER BY line IS NULL, file_id, line) AS nth,
@@ -426,7 +434,7 @@ export const openReject = pgView('open_reject', {
   )
   (SELECT file_id, line, reason FROM reject WHERE said IS NULL AND NOT is_closed
    EXCEPT
-   SELECT file_id, line, reason FROM named JOIN (SELECT event_id FROM event WHERE event_id IN (SELECT event_id FROM named)) AS stored USING (event_id))
+   SELECT file_id, line, reason FROM named WHERE event_id IN (SELECT event_id FROM possible_repair))
    UNION ALL
   SELECT file_id, line, 'event_id'
     FROM counted

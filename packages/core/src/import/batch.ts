@@ -102,7 +102,7 @@ export async function importBatch(
     await takeOutFiles(client, replaced);
     await retire(client, replaced, 'superseded');
     const newFiles = attempts.map(({ fileId, file: { name, path } }) => ({ fileId, name, path }));
-    const later = await settle(client, newFiles);
+    const later = await settle(client, newFiles, bulk !== null);
     for (const { fileId, counts } of loaded) {
       const { duplicate, conflict } = later.get(fileId) ?? { duplicate: 0, conflict: 0 };
       Object.assign(counts, { accepted: counts.accepted - duplicate, duplicate, conflict });
@@ -162,7 +162,7 @@ export async function pruneVersions(run: Omit<Run, 'lanes'>, gone: readonly Load
     enter('settling');
     await takeOutFiles(client, fileIds);
     await retire(client, fileIds, 'pruned');
-    await recount(client, await settle(client, []));
+    await recount(client, await settle(client, [], false));
     enter('counting');
     const months = await updateRollups(client, null, 0);
     enter('publishing');

@@ -29,6 +29,7 @@ const TABLES = {
   event: 'event_id',
   duplicate: 'file_id, line, event_id',
   reject: 'file_id, line',
+  possible_repair: 'event_id',
   coercion: 'file_id, line, column_name',
   merchant: 'merchant_key',
   kind: 'kind_key',

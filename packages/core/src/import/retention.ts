@@ -225,7 +225,7 @@ async function takeOut(
       WHERE l.file_id = gone.file_id`,
   );
   await freeDuplicatesOfLeavers(client);
-  await recount(client, await settle(client, []));
+  await recount(client, await settle(client, [], false));
   // An id counts once, also in the answers of all history.
   const [replaced, notReplaced] = ['IN', 'NOT IN'].map(
     (which) => `(SELECT * FROM leaver WHERE event_id ${which} (SELECT event_id FROM newcomer)) AS gone`,
@@ -245,5 +245,5 @@ async function cleanUp(client: pg.Client, keptFrom: string): Promise<void> {
   if (!(await mayAlterEvents(client))) return;
   await client.query('VACUUM event');
   // Its ranges only ever widen; files that fill the room would be found in those of the ones that left as well.
-  await client.query('REINDEX INDEX event_file_id_idx');
+  await client.query('REINDEX INDEX event_file_id_event_us_idx');
 }

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import type { KeyChange } from './codes.ts';
 import { EVENT_COLUMNS } from './encode.ts';
 import type { Texts } from './lane.ts';
+import { followRepairs, REPAIR_TABLES } from './repairs.ts';
 
 const COLUMNS = EVENT_COLUMNS.join(', ');
 const columnsOf = (alias: string, columns: readonly string[] = EVENT_COLUMNS) =>
@@ -36,7 +37,8 @@ export async function createSettlingTables(client: pg.Client): Promise<void> {
     CREATE TEMP TABLE IF NOT EXISTS stored (LIKE event);
     CREATE TEMP TABLE IF NOT EXISTS newcomer (LIKE event);
     CREATE TEMP TABLE IF NOT EXISTS leaver (LIKE event);
-    CREATE TEMP TABLE IF NOT EXISTS file_order (file_id int PRIMARY KEY, place bigint)`);
+    CREATE TEMP TABLE IF NOT EXISTS file_order (file_id int PRIMARY KEY, place bigint);
+    ${REPAIR_TABLES}`);
 }
 
 /** Puts the right keys in place of those that other importers took. */
@@ -86,9 +88,14 @@ export type Later = { readonly duplicate: number; readonly conflict: number };
  * that comes later displaces what was stored. `event` must have its unique index.
  *
  * @param newFiles rows of theirs that are in `event` already come before those that are candidates
+ * @param isBulk whether there are such rows
  * @returns the later rows of each file that had candidates, the displaced ones included
  */
-export async function settle(client: pg.Client, newFiles: readonly NewFile[]): Promise<Map<number, Later>> {
+export async function settle(
+  client: pg.Client,
+  newFiles: readonly NewFile[],
+  isBulk: boolean,
+): Promise<Map<number, Later>> {
   await orderFiles(client, newFiles);
   await judge(client);
   if ((await displace(client)) > 0) await judge(client);
@@ -108,6 +115,12 @@ export async function settle(client: pg.Client, newFiles: readonly NewFile[]): P
        FROM judged j
        JOIN judged first ON first.event_id = j.event_id AND first.nth = 1
       WHERE j.stored_file_id IS NULL AND j.nth > 1`,
+  );
+
+  await followRepairs(
+    client,
+    newFiles.map(({ fileId }) => fileId),
+    isBulk,
   );
 
   const later = new Map<number, Later>();

@@ -116,6 +116,27 @@ const LEDGER_CHECKS = {
         OR (l.name COLLATE "C", l.path COLLATE "C") < (s.name COLLATE "C", s.path COLLATE "C")
         OR d.is_conflict <> ((e.event_us, e.amount_kobo, e.merchant_key, e.kind_key, e.context_key)
                              IS DISTINCT FROM (d.event_us, d.amount_kobo, d.merchant_key, d.kind_key, d.context_key))`,
+  'possible repairs are stored events': `
+    SELECT p.event_id::text AS place, 'an event' AS found, NULL AS expected
+      FROM possible_repair p
+      LEFT JOIN (SELECT * FROM event WHERE event_id IN (SELECT event_id FROM possible_repair)) e
+             ON (e.event_id, e.event_us, e.amount_kobo, e.file_id, e.merchant_key, e.kind_key, e.context_key)
+              = (p.event_id, p.event_us, p.amount_kobo, p.file_id, p.merchant_key, p.kind_key, p.context_key)
+     WHERE e.event_id IS NULL`,
+  'possible repairs are all there': `
+    SELECT e.event_id::text AS place, NULL AS found, 'an event' AS expected
+      FROM (SELECT event_id
+              FROM event
+             WHERE event_id IN (SELECT unnest(event_ids) FROM reject WHERE said IS NULL AND NOT is_closed)
+             UNION
+            SELECT event_id
+              FROM event
+             WHERE (merchant_key, event_us) IN (SELECT merchant_key, (said->>'event_us')::bigint
+                                                  FROM reject
+                                                  JOIN merchant ON merchant_id = said->>'merchant_id'
+                                                 WHERE said IS NOT NULL AND NOT is_closed)) e
+      LEFT JOIN possible_repair p USING (event_id)
+     WHERE p.event_id IS NULL`,
   'snapshot knows every month': `
     SELECT to_char(m.month, 'YYYY-MM') AS place, NULL AS found, 'a version' AS expected
       FROM (SELECT DISTINCT month FROM merchant_month WHERE success_count > 0) m

@@ -1,0 +1,62 @@
+import type pg from 'pg';
+import { EVENT_COLUMNS } from './encode.ts';
+
+/**
+ * What may have repaired a reject: kept with each batch in `possible_repair`, so that nobody has to look through the events for it.
+ *
+ * Invariant: every stored event is in there that has an id of a stored reject, or the merchant and time of one that lacks nothing
+ * but an id; and nothing is that is not stored. So each batch asks for what came: the new rejects ask all events, all rejects
+ * ask the new events. Events that no reject asks for any more stay until they leave.
+ */
+
+const COLUMNS = EVENT_COLUMNS.join(', ');
+const FROM_NAMED = 'FROM reject WHERE said IS NULL AND NOT is_closed';
+/** In the order of the index, which is walked once. */
+const IDS = (condition: string) =>
+  `SELECT DISTINCT unnest(event_ids) AS event_id ${FROM_NAMED} ${condition} ORDER BY 1`;
+const SAID = (condition: string) => `SELECT merchant_key, event_us FROM said ${condition}`;
+
+/** The session's own tables: merchant and time of the rejects that lack nothing but an id; and the events that were found. */
+export const REPAIR_TABLES = `
+  CREATE TEMP TABLE IF NOT EXISTS said (merchant_key int, event_us bigint, is_new boolean);
+  CREATE TEMP TABLE IF NOT EXISTS found (LIKE event)`;
+
+/**
+ * Run it behind settling, while `leaver` and `newcomer` hold what left `event` and entered it by SQL.
+ *
+ * @param newFileIds whose rejects are new
+ * @param isBulk more events are new than `newcomer` holds
+ */
+export async function followRepairs(client: pg.Client, newFileIds: readonly number[], isBulk: boolean): Promise<void> {
+  await client.query('DELETE FROM possible_repair WHERE event_id IN (SELECT event_id FROM leaver)');
+  await client.query(
+    `INSERT INTO said (merchant_key, event_us, is_new)
+     SELECT merchant_key, (said->>'event_us')::bigint, $2 OR file_id = ANY($1)
+       FROM reject
+       JOIN merchant ON merchant_id = said->>'merchant_id'
+      WHERE said IS NOT NULL AND NOT is_closed`,
+    [newFileIds, isBulk],
+  );
+  if (!isBulk) {
+    await find(client, `newcomer WHERE event_id IN (${IDS('')})`);
+    await find(client, `newcomer WHERE (merchant_key, event_us) IN (${SAID('')})`);
+  }
+  if (isBulk || newFileIds.length > 0) {
+    await find(client, `event WHERE event_id IN (${IDS(isBulk ? '' : `AND file_id IN (${newFileIds})`)})`);
+    const { rows } = await client.query<{ first: string | null; last: string }>(
+      'SELECT min(event_us) AS first, max(event_us) AS last FROM said WHERE is_new',
+    );
+    const { first, last } = rows[0]!;
+    // Within these times, which the index finds: of a day's file they are those of the day.
+    const isInTime = `event_us BETWEEN ${first} AND ${last}`;
+    if (first !== null)
+      await find(client, `event WHERE ${isInTime} AND (merchant_key, event_us) IN (${SAID('WHERE is_new')})`);
+  }
+  await client.query(`INSERT INTO possible_repair SELECT ${COLUMNS} FROM found ON CONFLICT (event_id) DO NOTHING`);
+  await client.query('TRUNCATE said, found');
+}
+
+/** By itself, because events may lie on other machines. */
+async function find(client: pg.Client, events: string): Promise<void> {
+  await client.query(`INSERT INTO found (${COLUMNS}) SELECT ${COLUMNS} FROM ${events}`);
+}
