@@ -222,9 +222,16 @@ export const reject = pgTable(
  * an id, those of its merchant and time. Others may be among them. So whoever asks what is open reads none of the events, which
  * may be many, and lie on other machines that commit a moment later.
  */
-export const possibleRepair = pgTable('possible_repair', eventColumns, (t) => [
-  primaryKey({ name: 'possible_repair_pkey', columns: [t.eventId] }),
-]);
+export const possibleRepair = pgTable(
+  'possible_repair',
+  {
+    eventId: uuid('event_id').notNull(),
+    fileId: integer('file_id').notNull(),
+    /** What it says besides its id. */
+    said: jsonb('said').$type<Said>().notNull(),
+  },
+  (t) => [primaryKey({ name: 'possible_repair_pkey', columns: [t.eventId] })],
+);
 
 /** The original text of a repaired value: at most 10,000 a file. */
 export const coercion = pgTable(
@@ -386,15 +393,12 @@ export const activity = pgView('activity', {
     JOIN kind k USING (kind_key)
     JOIN context c USING (context_key)`);
 
-const SAME = sql.raw('merchant_key, event_us, amount_kobo, kind_key, context_key');
-
 /**
  * The stored rejects that are open. One is repaired once an event with one of its ids is stored, from whichever file. One that
  * lacks nothing but an id is repaired once another file brought an event that equals it in everything else; one event repairs
  * one of those that say the same, so both are counted, and the rejects without an event are the last of them.
  *
- * What is equal to what was said without an id is sorted together rather than joined, because the planner knows nothing of how
- * much there is.
+ * What says the same is sorted together rather than joined, because the planner knows nothing of how much there is.
  */
 export const openReject = pgView('open_reject', {
   fileId: integer('file_id'),
@@ -403,34 +407,21 @@ export const openReject = pgView('open_reject', {
 }).as(sql`
   WITH named AS (
     SELECT file_id, line, reason, unnest(event_ids) AS event_id FROM reject WHERE said IS NULL AND NOT is_closed
-  ), wanted AS (
-    SELECT file_id,
-           line,
-           (SELECT merchant_key FROM merchant WHERE merchant_id = said->>'merchant_id') AS merchant_key,
-           (said->>'event_us')::bigint AS event_us,
-           (said->>'amount_kobo')::bigint AS amount_kobo,
-           (SELECT kind_key FROM kind WHERE product = said->>'product' AND event_type = said->>'event_type') AS kind_key,
-           (SELECT context_key
-              FROM context
-             WHERE status = said->>'status' AND channel = said->>'channel' AND region = said->>'region'
-               AND merchant_tier = said->>'merchant_tier') AS context_key
-      FROM reject
-     WHERE said IS NOT NULL AND NOT is_closed
   ), alike AS (
-    SELECT file_id, line, ${SAME} FROM wanted
+    SELECT file_id, line, said FROM reject WHERE said IS NOT NULL AND NOT is_closed
      UNION ALL
-    SELECT file_id, NULL, ${SAME} FROM possible_repair WHERE (${SAME}) IN (SELECT ${SAME} FROM wanted)
+    SELECT file_id, NULL, said FROM possible_repair
   ), placed AS (
     SELECT *,
-           row_number() OVER (PARTITION BY ${SAME} ORDER BY line IS NULL, file_id, line) AS nth,
+           row_number() OVER (PARTITION BY said ORDER BY line IS NULL, file_id, line) AS nth,
            min(file_id) FILTER (WHERE line IS NOT NULL) OVER same AS first_file,
            max(file_id) FILTER (WHERE line IS NOT NULL) OVER same AS last_file
       FROM alike
-    WINDOW same AS (PARTITION BY ${SAME})
+    WINDOW same AS (PARTITION BY said)
   ), counted AS (
     SELECT *, count(*) FILTER (WHERE line IS NULL AND (file_id <> first_file OR file_id <> last_file)) OVER same AS repairs
       FROM placed
-    WINDOW same AS (PARTITION BY ${SAME})
+    WINDOW same AS (PARTITION BY said)
   )
   (SELECT file_id, line, reason FROM reject WHERE said IS NULL AND NOT is_closed
    EXCEPT

@@ -73,14 +73,16 @@ describe('repairs of rejects', () => {
     await load(database, days);
     await withSession(database, 'test', async (client) => {
       // As it was before the migration.
-      await client.query(`
-        DROP VIEW open_reject;
-        DROP TABLE possible_repair;
-        DROP INDEX event_file_id_event_us_idx;
-        CREATE INDEX event_file_id_idx ON event USING brin (file_id);
-        CREATE VIEW open_reject AS SELECT file_id, line, reason FROM reject;
-        CREATE FUNCTION count_open_rejects() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM open_reject';
-        DELETE FROM schema_migration WHERE id = (SELECT max(id) FROM schema_migration)`);
+      for (const statement of [
+        'DROP VIEW open_reject',
+        'DROP TABLE possible_repair',
+        'DROP INDEX event_file_id_event_us_idx',
+        'CREATE INDEX event_file_id_idx ON event USING brin (file_id)',
+        'CREATE VIEW open_reject AS SELECT file_id, line, reason FROM reject',
+        `CREATE FUNCTION count_open_rejects() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM open_reject'`,
+        'DELETE FROM schema_migration WHERE id = (SELECT max(id) FROM schema_migration)',
+      ])
+        await client.query(statement);
       expect(await migrate(client)).toEqual(['0007_possible_repairs']);
     });
     expect(await openRejects(database)).toEqual(halfOf(days));
@@ -96,7 +98,8 @@ describe('repairs of rejects', () => {
     );
     const [wrong] = await query<{ event_id: string }>(
       database,
-      'UPDATE possible_repair SET amount_kobo = 7 WHERE event_id = (SELECT event_id FROM possible_repair ORDER BY 1 LIMIT 1) RETURNING event_id',
+      `UPDATE possible_repair SET said = said || '{"amount_kobo": "7"}'
+        WHERE event_id = (SELECT event_id FROM possible_repair ORDER BY 1 LIMIT 1) RETURNING event_id`,
     );
     expect(await differencesOf(database)).toEqual([
       `possible repairs are stored events: ${wrong?.event_id}: stored an event, expected nothing`,

@@ -14,11 +14,17 @@ const FROM_NAMED = 'FROM reject WHERE said IS NULL AND NOT is_closed';
 /** In the order of the index, which is walked once. */
 const IDS = (condition: string) =>
   `SELECT DISTINCT unnest(event_ids) AS event_id ${FROM_NAMED} ${condition} ORDER BY 1`;
-const SAID = (condition: string) => `SELECT merchant_key, event_us FROM said ${condition}`;
+const WANTED = (condition: string) => `SELECT merchant_key, event_us FROM wanted ${condition}`;
+
+/** What an event with its texts says besides its id, as `Said` in db/schema.ts. */
+export const SAID_BY_EVENT = `
+  jsonb_build_object('merchant_id', merchant_id, 'event_us', event_us::text, 'amount_kobo', amount_kobo::text, 'product', product,
+                     'event_type', event_type, 'status', status, 'channel', channel, 'region', region,
+                     'merchant_tier', merchant_tier)`;
 
 /** The session's own tables: merchant and time of the rejects that lack nothing but an id; and the events that were found. */
 export const REPAIR_TABLES = `
-  CREATE TEMP TABLE IF NOT EXISTS said (merchant_key int, event_us bigint, is_new boolean);
+  CREATE TEMP TABLE IF NOT EXISTS wanted (merchant_key int, event_us bigint, is_new boolean);
   CREATE TEMP TABLE IF NOT EXISTS found (LIKE event)`;
 
 /**
@@ -30,7 +36,7 @@ export const REPAIR_TABLES = `
 export async function followRepairs(client: pg.Client, newFileIds: readonly number[], isBulk: boolean): Promise<void> {
   await client.query('DELETE FROM possible_repair WHERE event_id IN (SELECT event_id FROM leaver)');
   await client.query(
-    `INSERT INTO said (merchant_key, event_us, is_new)
+    `INSERT INTO wanted (merchant_key, event_us, is_new)
      SELECT merchant_key, (said->>'event_us')::bigint, $2 OR file_id = ANY($1)
        FROM reject
        JOIN merchant ON merchant_id = said->>'merchant_id'
@@ -39,21 +45,29 @@ export async function followRepairs(client: pg.Client, newFileIds: readonly numb
   );
   if (!isBulk) {
     await find(client, `newcomer WHERE event_id IN (${IDS('')})`);
-    await find(client, `newcomer WHERE (merchant_key, event_us) IN (${SAID('')})`);
+    await find(client, `newcomer WHERE (merchant_key, event_us) IN (${WANTED('')})`);
   }
   if (isBulk || newFileIds.length > 0) {
     await find(client, `event WHERE event_id IN (${IDS(isBulk ? '' : `AND file_id IN (${newFileIds})`)})`);
     const { rows } = await client.query<{ first: string | null; last: string }>(
-      'SELECT min(event_us) AS first, max(event_us) AS last FROM said WHERE is_new',
+      'SELECT min(event_us) AS first, max(event_us) AS last FROM wanted WHERE is_new',
     );
     const { first, last } = rows[0]!;
     // Within these times, which the index finds: of a day's file they are those of the day.
     const isInTime = `event_us BETWEEN ${first} AND ${last}`;
     if (first !== null)
-      await find(client, `event WHERE ${isInTime} AND (merchant_key, event_us) IN (${SAID('WHERE is_new')})`);
+      await find(client, `event WHERE ${isInTime} AND (merchant_key, event_us) IN (${WANTED('WHERE is_new')})`);
   }
-  await client.query(`INSERT INTO possible_repair SELECT ${COLUMNS} FROM found ON CONFLICT (event_id) DO NOTHING`);
-  await client.query('TRUNCATE said, found');
+  await client.query(
+    `INSERT INTO possible_repair (event_id, file_id, said)
+     SELECT event_id, file_id, ${SAID_BY_EVENT}
+       FROM found
+       JOIN merchant USING (merchant_key)
+       JOIN kind USING (kind_key)
+       JOIN context USING (context_key)
+         ON CONFLICT (event_id) DO NOTHING`,
+  );
+  await client.query('TRUNCATE wanted, found');
 }
 
 /** By itself, because events may lie on other machines. */

@@ -4,6 +4,7 @@ import { type Answers, METRICS, type Metric } from '../metrics.ts';
 import { readSnapshot } from '../snapshot.ts';
 import { computeAnswers } from './publish.ts';
 import { MAX_STORED_PER_FILE } from './rejects.ts';
+import { SAID_BY_EVENT } from './repairs.ts';
 import { expectedRollup, hasKeptInRollups, ROLLUPS } from './rollup.ts';
 
 /** One thing that was recomputed, and how it differs from what is stored; an empty list means it agrees. */
@@ -119,9 +120,13 @@ const LEDGER_CHECKS = {
   'possible repairs are stored events': `
     SELECT p.event_id::text AS place, 'an event' AS found, NULL AS expected
       FROM possible_repair p
-      LEFT JOIN (SELECT * FROM event WHERE event_id IN (SELECT event_id FROM possible_repair)) e
-             ON (e.event_id, e.event_us, e.amount_kobo, e.file_id, e.merchant_key, e.kind_key, e.context_key)
-              = (p.event_id, p.event_us, p.amount_kobo, p.file_id, p.merchant_key, p.kind_key, p.context_key)
+      LEFT JOIN (SELECT event_id, file_id, ${SAID_BY_EVENT} AS said
+                   FROM event
+                   JOIN merchant USING (merchant_key)
+                   JOIN kind USING (kind_key)
+                   JOIN context USING (context_key)
+                  WHERE event_id IN (SELECT event_id FROM possible_repair)) e
+             ON (e.event_id, e.file_id, e.said) = (p.event_id, p.file_id, p.said)
      WHERE e.event_id IS NULL`,
   'possible repairs are all there': `
     SELECT e.event_id::text AS place, NULL AS found, 'an event' AS expected
