@@ -49,16 +49,19 @@ async function createOnCluster(isEmpty: boolean): Promise<Database> {
     for (const node of nodes) await query(node, `DROP DATABASE ${name} WITH (FORCE)`);
     if (sessions.length > 0) throw new Error(`${sessions.length} sessions were left open`);
   });
-  for (const { href } of [...workers, coordinator as URL]) {
-    await withSession(await openDatabase(href, '', 'test'), 'test', (client) => client.query('CREATE EXTENSION citus'));
-  }
   const database = await openDatabase((coordinator as URL).href, '', 'test');
-  await withSession(database, 'test', async (client) => {
-    await client.query('SELECT citus_set_coordinator_host($1, $2)', placeOf(coordinator as URL));
-    for (const worker of workers) await client.query('SELECT citus_add_node($1, $2)', placeOf(worker));
-    if (isEmpty) return;
-    await migrate(client);
-    await distribute(client, 4);
+  // One after the other: to add a node brings roles to it, which belong to no database.
+  await withSession(nodes[0] as Database, 'test', async (turn) => {
+    await turn.query('SELECT pg_advisory_lock(1)');
+    for (const { href } of [...workers, coordinator as URL])
+      await query(await openDatabase(href, '', 'test'), 'CREATE EXTENSION citus');
+    await withSession(database, 'test', async (client) => {
+      await client.query('SELECT citus_set_coordinator_host($1, $2)', placeOf(coordinator as URL));
+      for (const worker of workers) await client.query('SELECT citus_add_node($1, $2)', placeOf(worker));
+      if (isEmpty) return;
+      await migrate(client);
+      await distribute(client, 4);
+    });
   });
   return database;
 }
