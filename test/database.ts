@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { type Database, openDatabase, withSession } from '@moniepoint/core/db/database';
 import { distribute } from '@moniepoint/core/db/distribute';
 import { migrate } from '@moniepoint/core/db/migrate';
+import { errorCode } from '@moniepoint/core/errors';
 import type pg from 'pg';
 import { inject, onTestFinished } from 'vitest';
 
@@ -46,7 +47,7 @@ async function createOnCluster(isEmpty: boolean): Promise<Database> {
       server,
       `SELECT pg_sleep(0.05) FROM generate_series(1, 40) WHERE EXISTS (${left})`,
     ).then(() => query(server, left));
-    for (const node of nodes) await query(node, `DROP DATABASE ${name} WITH (FORCE)`);
+    for (const node of nodes) await drop(node, name);
     if (sessions.length > 0) throw new Error(`${sessions.length} sessions were left open`);
   });
   const database = await openDatabase((coordinator as URL).href, '', 'test');
@@ -65,6 +66,20 @@ async function createOnCluster(isEmpty: boolean): Promise<Database> {
   });
   return database;
 }
+
+/** Sessions of the cluster's own come back between their end and ours. */
+async function drop(node: Database, name: string): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await query(node, `DROP DATABASE ${name} WITH (FORCE)`);
+      return;
+    } catch (error) {
+      if (errorCode(error) !== OBJECT_IN_USE || tries === 5) throw error;
+    }
+  }
+}
+
+const OBJECT_IN_USE = '55006';
 
 const placeOf = ({ hostname, port }: URL) => [hostname, Number(port || 5432)];
 

@@ -4,14 +4,15 @@ import type { Run } from './batch.ts';
 import { copyInto } from './copy.ts';
 import type { SourceFile } from './discover.ts';
 import { takeRows } from './encode.ts';
-import { type Counts, listCounts, noCounts } from './progress.ts';
+import type { Block } from './lane.ts';
+import { type Counts, listCounts, noCounts, type Report } from './progress.ts';
 import type { Content } from './read.ts';
 import { COERCION_COPY, REJECT_COPY, type Rejects, setFileId } from './rejects.ts';
 import { CANDIDATE_COPY, EVENT_COPY, NEW_EVENT_COPY } from './settle.ts';
 
 /** Candidates and rejects wait in memory until they grow beyond this: storing them interrupts the COPY into `event`. */
 const MAX_WAITING_BYTES = 2 * 1024 * 1024;
-export const PROGRESS_INTERVAL_MS = 100;
+const PROGRESS_INTERVAL_MS = 100;
 
 /** Limits of a file, beyond which nothing of it is kept. */
 export type Thresholds = { readonly maxRejects: number | undefined; readonly maxRejectRate: number | undefined };
@@ -83,22 +84,13 @@ export function createLoader(
   /** @throws MoniepointError `failed` for a file that cannot be loaded, `incomplete` past a threshold, `interrupted` */
   async function load(file: SourceFile, fileId: number): Promise<Loaded> {
     const startedAt = new Date();
-    const counts = noCounts();
-    let content: Content | null = null;
-    let header: string | null = null;
-    let lastProgress = 0;
     const refuseAborted = () => {
       if (signal.aborted)
         throw new MoniepointError('interrupted', `${file.path}: interrupted; nothing of it was kept.`);
     };
-    refuseAborted();
-    report({ type: 'file_started', name: file.name, path: file.path, sizeBytes: file.sizeBytes });
     const { keys, blocks, release } = lanes.read(file);
-    for await (const block of blocks) {
-      refuseAborted();
-      for (const message of block.warnings) report({ type: 'warning', message });
+    const found = await readBlocks(file, blocks, report, refuseAborted, async (block, counts) => {
       for (const rows of block.rows) {
-        counts.accepted += rows.count;
         if (keptFrom !== null) counts.expired += takeOutExpired(rows, keptFrom);
         const fresh = admit(admission, rows, { path: file.path, fileId }, keys);
         if (fresh.length > 0) {
@@ -109,20 +101,11 @@ export function createLoader(
         }
         if (admission.bulk === null || admission.candidates.length > MAX_WAITING_BYTES) await storeCandidates();
       }
-      addRejects(counts, block.rejects);
       keepRejects(block.rejects, fileId);
       if (waitingBytes > MAX_WAITING_BYTES) await flush();
-      content = block.content;
-      header = block.header;
-      if (Date.now() - lastProgress >= PROGRESS_INTERVAL_MS) {
-        lastProgress = Date.now();
-        const { read, rejected } = counts;
-        report({ type: 'file_progress', bytesRead: block.bytesRead, rowsRead: read, rejected });
-      }
-    }
-    refuseAborted();
-    refusePastThresholds(file, counts, thresholds);
-    return { fileId, counts, content: content as unknown as Content, header, startedAt }; // the last block always has it
+    });
+    refusePastThresholds(file, found.counts, thresholds);
+    return { fileId, startedAt, ...found };
   }
 
   return {
@@ -139,8 +122,46 @@ export function createLoader(
   };
 }
 
+/**
+ * Reads a file to its end: counts what it holds, and tells of it.
+ *
+ * @param refuseAborted throws once the work is to end
+ * @param take is waited for before the next block
+ * @returns `accepted` holds all rows that were not rejected
+ * @throws MoniepointError `failed` for a file that cannot be loaded; what the others throw
+ */
+export async function readBlocks(
+  { name, path, sizeBytes }: SourceFile,
+  blocks: AsyncIterable<Block>,
+  report: Report,
+  refuseAborted: () => void,
+  take: (block: Block, counts: Counts) => Promise<void>,
+): Promise<Pick<Loaded, 'counts' | 'content' | 'header'>> {
+  const counts = noCounts();
+  let last: Block | null = null;
+  let lastProgress = 0;
+  refuseAborted();
+  report({ type: 'file_started', name, path, sizeBytes });
+  for await (const block of blocks) {
+    refuseAborted();
+    for (const message of block.warnings) report({ type: 'warning', message });
+    for (const { count } of block.rows) counts.accepted += count;
+    addRejects(counts, block.rejects);
+    await take(block, counts);
+    if (Date.now() - lastProgress >= PROGRESS_INTERVAL_MS) {
+      lastProgress = Date.now();
+      const { read, rejected } = counts;
+      report({ type: 'file_progress', bytesRead: block.bytesRead, rowsRead: read, rejected });
+    }
+    last = block;
+  }
+  refuseAborted();
+  const { content, header } = last as unknown as Block; // there is always one, and the last one has the content
+  return { counts, content: content as Content, header };
+}
+
 /** Adds what a part of a file holds besides rows. */
-export function addRejects(counts: Counts, part: Rejects): void {
+function addRejects(counts: Counts, part: Rejects): void {
   for (const [reason, count] of Object.entries(part.rejectedByReason) as [keyof Counts['rejectedByReason'], number][]) {
     counts.rejectedByReason[reason] = (counts.rejectedByReason[reason] ?? 0) + count;
     counts.rejected += count;

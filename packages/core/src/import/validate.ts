@@ -8,7 +8,7 @@ import { ROW_BYTES } from './encode.ts';
 import { addEvent, CONFLICT, createEventIndex, FIRST, forgetEvents } from './event-index.ts';
 import type { Block } from './lane.ts';
 import { defaultJobs, openLanes } from './lanes.ts';
-import { addRejects, PROGRESS_INTERVAL_MS, refusePastThresholds } from './load.ts';
+import { readBlocks, refusePastThresholds } from './load.ts';
 import { addCounts, type Counts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
 import { storedRows } from './rejects.ts';
 import { type ImportOptions, outcomeOf } from './run.ts';
@@ -61,40 +61,33 @@ export async function runValidation(
 
   /** @throws MoniepointError `failed` for a file that cannot be loaded, `incomplete` past a threshold, `interrupted` */
   async function validate(file: SourceFile): Promise<Counts> {
-    const { path, name, sizeBytes } = file;
-    const counts = noCounts();
+    const { path } = file;
     const knownMerchants = markOf(dictionaries).merchants;
-    let lastProgress = 0;
-    report({ type: 'file_started', name, path, sizeBytes });
     const { keys, blocks, release } = lanes.read(file);
-    for await (const block of blocks) {
-      refuseAborted(signal);
-      for (const message of block.warnings) report({ type: 'warning', message });
-      for (const rows of block.rows) {
-        const { bytes, count } = rows;
-        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-        setKeys(admission, view, count, { path, fileId: 0 }, keys);
-        for (let row = 0; row < count; row += 1) {
-          const occurrence = addEvent(events, view, row * ROW_BYTES);
-          if (occurrence !== FIRST) counts.duplicate += 1;
-          if (occurrence === CONFLICT) counts.conflict += 1;
+    const { counts } = await readBlocks(
+      file,
+      blocks,
+      report,
+      () => refuseAborted(signal),
+      async (block, found) => {
+        for (const rows of block.rows) {
+          const { bytes, count } = rows;
+          const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+          setKeys(admission, view, count, { path, fileId: 0 }, keys);
+          for (let row = 0; row < count; row += 1) {
+            const occurrence = addEvent(events, view, row * ROW_BYTES);
+            if (occurrence !== FIRST) found.duplicate += 1;
+            if (occurrence === CONFLICT) found.conflict += 1;
+          }
+          release(rows);
         }
-        counts.accepted += count; // duplicates too, until all is read
-        release(rows);
-      }
-      addRejects(counts, block.rejects);
-      const findings = findingsOf(block, path);
-      if (findings.rejects.length > 0 || findings.coercions.length > 0) await take(findings);
-      if (block.content !== null || Date.now() - lastProgress >= PROGRESS_INTERVAL_MS) {
-        lastProgress = Date.now();
-        const { read, rejected } = counts;
-        report({ type: 'file_progress', bytesRead: block.bytesRead, rowsRead: read, rejected });
-      }
-    }
-    refuseAborted(signal);
+        const findings = findingsOf(block, path);
+        if (findings.rejects.length > 0 || findings.coercions.length > 0) await take(findings);
+      },
+    );
     refusePastThresholds(file, counts, options);
     warnOfMerchants({ report }, file, dictionaries.merchants.nextKey - knownMerchants, counts.read);
-    counts.accepted -= counts.duplicate;
+    counts.accepted -= counts.duplicate; // they were among them until all was read
     return counts;
   }
 
