@@ -12,7 +12,7 @@ import { belongTo, readVolumes, type Volumes } from '@moniepoint/core/volumes';
 export type Published = {
   /** The newest answers; null before the first import. */
   readonly snapshot: Snapshot | null;
-  /** They follow the snapshot as soon as they are read, like the next ones; until then they are those of the one before. */
+  /** Volumes and open rejects follow the snapshot as soon as they are read; until then they are those of the one before. */
   readonly volumes: Volumes | null;
   readonly openRejects: CountedRejects | null;
   /** The newest lines of the ledger, newest first. */
@@ -149,6 +149,7 @@ export function followSnapshot(
     }
   }
 
+  /** Within a transaction that sees one moment. */
   async function readFollowing(client: Session): Promise<void> {
     await client.query('SET LOCAL jit = off'); // to compile the long plan would take longer than to count
     stored = await readSnapshot(client);

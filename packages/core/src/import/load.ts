@@ -156,7 +156,7 @@ export async function readBlocks(
     last = block;
   }
   refuseAborted();
-  const { content, header } = last as unknown as Block; // there is always one, and the last one has the content
+  const { content, header } = last!; // there is always one, and the last one has the content
   return { counts, content: content as Content, header };
 }
 

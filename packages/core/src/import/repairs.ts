@@ -10,11 +10,10 @@ import { EVENT_COLUMNS } from './encode.ts';
  */
 
 const COLUMNS = EVENT_COLUMNS.join(', ');
-const FROM_NAMED = 'FROM reject WHERE said IS NULL AND NOT is_closed';
 /** In the order of the index, which is walked once. */
-const IDS = (condition: string) =>
-  `SELECT DISTINCT unnest(event_ids) AS event_id ${FROM_NAMED} ${condition} ORDER BY 1`;
-const WANTED = (condition: string) => `SELECT merchant_key, event_us FROM wanted ${condition}`;
+const idsOf = (condition: string) =>
+  `SELECT DISTINCT unnest(event_ids) AS event_id FROM reject WHERE said IS NULL AND NOT is_closed ${condition} ORDER BY 1`;
+const wanted = (condition: string) => `SELECT merchant_key, event_us FROM wanted ${condition}`;
 
 /** What an event with its texts says besides its id, as `Said` in db/schema.ts. */
 export const SAID_BY_EVENT = `
@@ -44,11 +43,11 @@ export async function followRepairs(client: pg.Client, newFileIds: readonly numb
     [newFileIds, isBulk],
   );
   if (!isBulk) {
-    await find(client, `newcomer WHERE event_id IN (${IDS('')})`);
-    await find(client, `newcomer WHERE (merchant_key, event_us) IN (${WANTED('')})`);
+    await find(client, `newcomer WHERE event_id IN (${idsOf('')})`);
+    await find(client, `newcomer WHERE (merchant_key, event_us) IN (${wanted('')})`);
   }
   if (isBulk || newFileIds.length > 0) {
-    await find(client, `event WHERE event_id IN (${IDS(isBulk ? '' : `AND file_id IN (${newFileIds})`)})`);
+    await find(client, `event WHERE event_id IN (${idsOf(isBulk ? '' : `AND file_id IN (${newFileIds})`)})`);
     const { rows } = await client.query<{ first: string | null; last: string }>(
       'SELECT min(event_us) AS first, max(event_us) AS last FROM wanted WHERE is_new',
     );
@@ -56,7 +55,7 @@ export async function followRepairs(client: pg.Client, newFileIds: readonly numb
     // Within these times, which the index finds: of a day's file they are those of the day.
     const isInTime = `event_us BETWEEN ${first} AND ${last}`;
     if (first !== null)
-      await find(client, `event WHERE ${isInTime} AND (merchant_key, event_us) IN (${WANTED('WHERE is_new')})`);
+      await find(client, `event WHERE ${isInTime} AND (merchant_key, event_us) IN (${wanted('WHERE is_new')})`);
   }
   await client.query(
     `INSERT INTO possible_repair (event_id, file_id, said)
@@ -67,7 +66,6 @@ export async function followRepairs(client: pg.Client, newFileIds: readonly numb
        JOIN context USING (context_key)
          ON CONFLICT (event_id) DO NOTHING`,
   );
-  await client.query('TRUNCATE wanted, found');
 }
 
 /** By itself, because events may lie on other machines. */

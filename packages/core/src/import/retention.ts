@@ -179,13 +179,6 @@ async function takeOutDuplicates(client: pg.Client, keptFromUs: string): Promise
  * its time, or whose file is named after an earlier day.
  */
 async function closeRejects(client: pg.Client, keptFromUs: string, keptFrom: string): Promise<void> {
-  // Into a table of the session: events may lie on other machines, and no statement mixes them with changes of tables that do not.
-  await client.query(
-    `INSERT INTO stored
-     SELECT * FROM event
-      WHERE event_us < ${keptFromUs}
-        AND event_id IN (SELECT DISTINCT unnest(event_ids) FROM reject WHERE said IS NULL AND NOT is_closed)`,
-  );
   const loaded = [...(await readLoadedFiles(client)).values()];
   const ofEarlierDays = loaded.filter(({ name }) => (dayOf(name) ?? keptFrom) < keptFrom);
   await client.query(
@@ -194,15 +187,14 @@ async function closeRejects(client: pg.Client, keptFromUs: string, keptFrom: str
       WHERE NOT is_closed
         AND (file_id, line) IN (SELECT r.file_id, r.line
                                   FROM reject r, unnest(r.event_ids) AS named (event_id)
-                                  JOIN stored USING (event_id)
-                                 WHERE r.said IS NULL
+                                  JOIN possible_repair p USING (event_id)
+                                 WHERE r.said IS NULL AND (p.said->>'event_us')::bigint < ${keptFromUs}
                                  UNION ALL
                                 SELECT file_id, line FROM reject WHERE (said->>'event_us')::bigint < ${keptFromUs}
                                  UNION ALL
                                 SELECT file_id, line FROM reject WHERE file_id = ANY($1))`,
     [ofEarlierDays.map(({ fileId }) => fileId)],
   );
-  await clearSettlingTables(client);
 }
 
 /**
