@@ -163,12 +163,12 @@ function memberOf(set: readonly string[], value: string): string {
   return set.includes(member) ? member : '';
 }
 
-const UUID = /^([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})$/;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** A UUID of any version and letter case as 32 lower-case hex digits, or null. */
 export function parseEventId(value: string): string | null {
-  const groups = UUID.exec(value.toLowerCase());
-  return groups === null ? null : groups.slice(1).join('');
+  const id = value.toLowerCase();
+  return UUID.test(id) ? id.replaceAll('-', '') : null;
 }
 
 const TIMESTAMP =

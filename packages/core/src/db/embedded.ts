@@ -253,7 +253,14 @@ function ownUid(): number {
 const asAccount = (account: Account) => (account === null ? {} : { uid: account.uid, gid: account.gid });
 
 /** Variables such as PGPORT or PGDATA of the caller must not reach the server. */
-const SERVER_ENVIRONMENT = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
+const SERVER_ENVIRONMENT = {
+  PATH: '/usr/local/bin:/usr/bin:/bin',
+  LC_ALL: 'C',
+  TZ: 'UTC',
+  // Large allocations in huge pages, where the system grants them on demand: the key of 7 M rows took 3.6 instead of 4.0 s,
+  // the median of five starts in turn.
+  GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1',
+};
 
 /** What lies in a folder of ours, or in every new volume, so that nobody else's folder is taken over. */
 const OUR_NAMES = /^(postgresql-.*|cluster|run|postgresql\.log|keep-running|new-\d+-.*|lost\+found)$/;

@@ -116,7 +116,12 @@ function startThread(): Thread {
     if (message.type === 'block' && message.block.content === null) return;
     inboxes.shift();
     inbox.onRead();
+    if (inboxes.length === 0) void close(); // it has read all its files: what follows may have its memory
   });
+  const close = async () => {
+    isClosing = true;
+    await worker.terminate();
+  };
   const onCrash = (error: Error) => {
     crash ??= error;
     for (const inbox of inboxes) inbox.wake();
@@ -173,10 +178,7 @@ function startThread(): Thread {
       const { bytes, lines, months } = rows;
       post({ type: 'release', rows }, [bytes.buffer, lines.buffer, months.buffer] as ArrayBuffer[]);
     },
-    close: async () => {
-      isClosing = true;
-      await worker.terminate();
-    },
+    close,
   };
 }
 

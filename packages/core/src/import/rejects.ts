@@ -94,14 +94,18 @@ const UUID_BYTES = 16;
 
 /** PostgreSQL's binary form: dimensions, whether there are nulls, type; of the one dimension length and first index. */
 function uuidArray(ids: readonly string[]): Buffer {
-  if (ids.length === 0) return int32s(0, 0, UUID_OID);
-  const elements = ids.flatMap((id) => [int32s(UUID_BYTES), Buffer.from(id, 'hex')]);
-  return Buffer.concat([int32s(1, 0, UUID_OID, ids.length, 1), ...elements]);
-}
-
-function int32s(...values: readonly number[]): Buffer {
-  const bytes = Buffer.alloc(4 * values.length);
-  for (const [index, value] of values.entries()) bytes.writeInt32BE(value, 4 * index);
+  const isEmpty = ids.length === 0;
+  const bytes = Buffer.alloc(isEmpty ? 12 : 20 + ids.length * (LENGTH_BYTES + UUID_BYTES));
+  bytes.writeInt32BE(UUID_OID, 8);
+  if (isEmpty) return bytes;
+  bytes.writeInt32BE(1, 0);
+  bytes.writeInt32BE(ids.length, 12);
+  bytes.writeInt32BE(1, 16);
+  let at = 20;
+  for (const id of ids) {
+    at = bytes.writeInt32BE(UUID_BYTES, at);
+    at += bytes.write(id, at, 'hex');
+  }
   return bytes;
 }
 
