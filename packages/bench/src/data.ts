@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { generate } from '@moniepoint/core/generate';
 
 /** Files that every contender can read. */
@@ -26,6 +26,40 @@ export async function prepareData(folder: string, rows: number, days: number, se
     for (const path of await generate(unfinished, options, NO_SIGNAL)) {
       const lines = readFileSync(path, 'latin1').split('\n');
       writeFileSync(path, `${lines.filter(isReadableByAll).join('\n')}\n`, 'latin1');
+    }
+    renameSync(unfinished, target);
+  }
+  return describe(target);
+}
+
+/** Other ways to write the same records, none of which should be slow. */
+export const SHAPES: Readonly<Record<string, (fields: readonly string[], isHeader: boolean) => readonly string[]>> = {
+  'every field in quotes': (fields) => fields.map((field) => `"${field}"`),
+  'times with milliseconds and Z': (fields, isHeader) => (isHeader ? fields : withTime(fields, '.000Z')),
+  'times with an offset': (fields, isHeader) => (isHeader ? fields : withTime(fields, '+01:00')),
+  'amounts of three decimals': (fields, isHeader) => (isHeader ? fields : fields.with(AMOUNT, `${fields[AMOUNT]}0`)),
+  'columns in another order': (fields) => fields.toReversed(),
+  'lines that end with CR and LF': (fields) => fields.with(-1, `${fields.at(-1)}\r`),
+};
+
+const TIME = 2;
+const AMOUNT = 5;
+
+/** What is no time stays none. */
+const withTime = (fields: readonly string[], ending: string) =>
+  fields.with(TIME, `${fields[TIME]}${fields[TIME]?.length === '2024-01-31T10:00:00'.length ? ending : ''}`);
+
+/** Writes the same records in another way, unless they lie there already. */
+export function reshape({ folder, files }: BenchData, shape: string): BenchData {
+  const target = `${folder}-${files.length}-${shape.replaceAll(' ', '-')}`;
+  if (!existsSync(target)) {
+    const unfinished = `${target}.new`;
+    rmSync(unfinished, { recursive: true, force: true });
+    mkdirSync(unfinished);
+    for (const path of files) {
+      const lines = readFileSync(path, 'latin1').trimEnd().split('\n');
+      const written = lines.map((line, index) => SHAPES[shape]!(line.split(','), index === 0).join(','));
+      writeFileSync(join(unfinished, basename(path)), `${written.join('\n')}\n`, 'latin1');
     }
     renameSync(unfinished, target);
   }

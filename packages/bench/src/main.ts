@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openDatabase, withSession } from '@moniepoint/core/db/database';
 import { CONTENDERS, type Contender, type Outcome, runMoniepoint } from './contenders.ts';
-import { type BenchData, describe, prepareData } from './data.ts';
+import { type BenchData, describe, prepareData, reshape, SHAPES } from './data.ts';
 import { type Measure, machineFacts, medianOf, type Result, writeResults } from './document.ts';
 
 const { values: flags } = parseArgs({
@@ -85,6 +85,7 @@ async function measureOurselves(data: BenchData): Promise<Measure[]> {
     'small' | 'large' | 'smallMb' | 'largeMb' | 'unchanged' | 'dayLarge' | 'dayEmpty',
     number[]
   >;
+  const shapes = Object.keys(SHAPES).map((name) => ({ name, data: reshape(small, name), seconds: [] as number[] }));
   let smallRows = 0;
   let largeRows = 0;
   for (let round = 1; round <= rounds; round += 1) {
@@ -104,12 +105,17 @@ async function measureOurselves(data: BenchData): Promise<Measure[]> {
     await runMoniepoint(['verify'], url);
     await renew();
     runs.dayEmpty.push((await runMoniepoint(['import', day.folder], url)).seconds);
+    for (const { data: shaped, seconds } of shapes) {
+      await renew();
+      seconds.push((await runMoniepoint(['import', shaped.folder], url)).seconds);
+    }
   }
   const perRow = (seconds: number[], count: number) => (medianOf(seconds) / count) * 1e6;
   const linear = perRow(runs.large, largeRows) / perRow(runs.small, smallRows);
   return [
     { name: `import of ${largeRows.toLocaleString('en')} rows`, unit: 's', values: runs.large },
     { name: `import of ${smallRows.toLocaleString('en')} rows`, unit: 's', values: runs.small },
+    ...shapes.map(({ name, seconds }) => ({ name: `the same rows, ${name}`, unit: 's', values: seconds })),
     { name: 'time a row, all ÷ a seventh of the files', unit: '', values: [linear] },
     { name: 'peak memory of the importer, all files', unit: 'MB', values: runs.largeMb },
     { name: 'peak memory of the importer, a seventh of the files', unit: 'MB', values: runs.smallMb },

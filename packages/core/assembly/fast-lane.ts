@@ -22,7 +22,7 @@ const PADDING_BYTES: i32 = 4 * MAX_VALUE_BYTES;
 
 /** Where the bytes of the file stand, with a zero byte behind them. */
 export const input: usize = memory.data(INPUT_BYTES + PADDING_BYTES, 16);
-/** Where a record stands whose columns were put in their usual order. */
+/** Where a record stands whose columns were put in their usual order, or whose quotes were taken away. */
 export const arranged: usize = memory.data(ARRANGED_BYTES + PADDING_BYTES, 16);
 /** Where a value stands that is to be remembered. */
 export const value: usize = memory.data(MAX_VALUE_BYTES + 16, 16);
@@ -46,15 +46,22 @@ const NEW_DATE: i32 = 1;
 const NEW_MERCHANT: i32 = 2;
 const BLOCK_FULL: i32 = 3;
 
+const PLUS: i32 = 0x2b;
 const COMMA: i32 = 0x2c;
 const MINUS: i32 = 0x2d;
 const POINT: i32 = 0x2e;
 const LF: i32 = 0x0a;
+const CR: i32 = 0x0d;
+const QUOTE: i32 = 0x22;
 const ZERO: i32 = 0x30;
+const COLON: i32 = 0x3a;
 const CAPITAL_T: i32 = 0x54;
+const CAPITAL_Z: i32 = 0x5a;
 const SPACE: i32 = 0x20;
 
 const MAX_NAIRA_DIGITS: usize = 13;
+const DAY_SECONDS: i32 = 86400;
+const HUNDRED_MS: i32 = 100000;
 
 /** No two bytes are equal to this. */
 const NO_DATE: u32 = 0x10000;
@@ -62,14 +69,21 @@ const NO_DATE: u32 = 0x10000;
 let dateWord: u64 = 0;
 let dateRest: u32 = NO_DATE;
 let midnightSeconds: i64 = 0;
+let monthBefore: i32 = 0;
 let month: i32 = 0;
+let monthAfter: i32 = 0;
 
-/** The date that stands at `start`, which `take` knows from now on: its first second since 1970, and its month as in encode.ts. */
-export function setDate(start: usize, seconds: f64, monthOfIt: i32): void {
+/**
+ * The date that stands at `start`, which `take` knows from now on: its first second since 1970, and as in encode.ts the month of
+ * the day before, of itself and of the day after, to which an offset may lead.
+ */
+export function setDate(start: usize, seconds: f64, before: i32, monthOfIt: i32, after: i32): void {
   dateWord = load<u64>(start);
   dateRest = load<u16>(start, 8);
   midnightSeconds = i64(seconds);
+  monthBefore = before;
   month = monthOfIt;
+  monthAfter = after;
 }
 
 /**
@@ -81,7 +95,11 @@ export function setDate(start: usize, seconds: f64, monthOfIt: i32): void {
 export function take(start: usize, line: f64, newMerchant: i32): usize {
   stopped = SLOW;
   while (count < ROWS_PER_BLOCK) {
-    const next = takeOne(start, line, newMerchant);
+    let next = takeOne(start, line, newMerchant);
+    if (next === 0 && stopped === SLOW) {
+      next = unquote(start);
+      if (next === 0 || takeOne(arranged, line, newMerchant) === 0) return start;
+    }
     if (next === 0) return start;
     start = next;
     line += 1;
@@ -91,16 +109,53 @@ export function take(start: usize, line: f64, newMerchant: i32): usize {
   return start;
 }
 
+/**
+ * Puts a record to `arranged` without the quotes around its fields, and returns where the next one begins; or 0 where it has none,
+ * where a field needs them, or where the record is not whole.
+ */
+function unquote(start: usize): usize {
+  const limit = arranged + usize(ARRANGED_BYTES);
+  let hasQuotes = false;
+  let at = start;
+  let to = arranged;
+  let byte: i32 = 0;
+  while (byte !== LF) {
+    byte = load<u8>(at);
+    if (byte === QUOTE) {
+      hasQuotes = true;
+      byte = load<u8>(++at);
+      while (byte !== QUOTE) {
+        if (byte === COMMA || byte === LF || byte === CR || byte === 0 || to === limit) return 0;
+        store<u8>(to++, byte);
+        byte = load<u8>(++at);
+      }
+      byte = load<u8>(++at);
+      if (byte === CR && load<u8>(at, 1) === LF) byte = load<u8>(++at);
+      if (byte !== COMMA && byte !== LF) return 0;
+    } else {
+      while (byte !== COMMA && byte !== LF) {
+        if (byte === QUOTE || byte === 0 || to === limit) return 0;
+        store<u8>(to++, byte);
+        byte = load<u8>(++at);
+      }
+      if (byte === LF && load<u8>(to - 1) === CR) to -= 1;
+    }
+    store<u8>(to++, byte);
+    at += 1;
+  }
+  return hasQuotes ? at : 0;
+}
+
 function takeOne(start: usize, line: f64, newMerchant: i32): usize {
   const merchantStart = start + 37;
-  if (load<u8>(start, 36) !== COMMA) return 0;
+  if (load<u8>(start, 36) !== COMMA || load<u8>(merchantStart) === QUOTE) return 0;
   let merchant = find(merchants, merchantStart, COMMA, 1);
   const merchantEnd = fieldEnd;
   if (merchantEnd === 0) return 0;
 
   const time = merchantEnd + 1;
   if (load<u64>(time) !== dateWord || load<u16>(time, 8) !== dateRest) {
-    stopped = NEW_DATE;
+    if (load<u8>(time) !== QUOTE) stopped = NEW_DATE;
     fieldStart = time;
     return 0;
   }
@@ -113,13 +168,36 @@ function takeOne(start: usize, line: f64, newMerchant: i32): usize {
   const minute = i32((clock >> 24) & 15) * 10 + i32((clock >> 32) & 15);
   const second = i32((clock >> 48) & 15) * 10 + i32((clock >> 56) & 15);
   if (hour > 23 || minute > 59 || second > 59) return 0;
-  if (load<u8>(time, 19) !== COMMA) return 0;
+  let ofDay = hour * 3600 + minute * 60 + second;
 
-  const kind = find(kinds, time + 20, COMMA, 2);
+  // [.digits][Z | offset]
+  let at = time + 19;
+  let microseconds: i32 = 0;
+  if (load<u8>(at) === POINT) {
+    at += 1;
+    let digit: u32 = load<u8>(at) - ZERO;
+    if (digit > 9) return 0;
+    // Behind the sixth digit the unit is zero.
+    for (let unit = HUNDRED_MS; digit <= 9; unit /= 10) {
+      microseconds += digit * unit;
+      at += 1;
+      digit = load<u8>(at) - ZERO;
+    }
+  }
+  if (load<u8>(at) === CAPITAL_Z) {
+    at += 1;
+  } else if (load<u8>(at) !== COMMA) {
+    if (!readOffset(at)) return 0;
+    ofDay -= offsetSeconds;
+    at = fieldEnd;
+  }
+  if (load<u8>(at) !== COMMA) return 0;
+
+  const kind = find(kinds, at + 1, COMMA, 2);
   if (kind === 0) return 0;
 
-  // [-]digits[.d[d]]
-  let at = fieldEnd + 1;
+  // [-]digits[.digits], of which the third one behind the point rounds
+  at = fieldEnd + 1;
   const isNegative = load<u8>(at) === MINUS;
   if (isNegative) at += 1;
   const firstDigit = at;
@@ -141,6 +219,12 @@ function takeOne(start: usize, line: f64, newMerchant: i32): usize {
     if (hundredths <= 9) {
       kobo += hundredths;
       at += 1;
+      let more: u32 = load<u8>(at) - ZERO;
+      if (more <= 9 && more >= 5) kobo += 1;
+      while (more <= 9) {
+        at += 1;
+        more = load<u8>(at) - ZERO;
+      }
     }
   }
   if (load<u8>(at) !== COMMA) return 0;
@@ -161,16 +245,46 @@ function takeOne(start: usize, line: f64, newMerchant: i32): usize {
     }
     merchant = newMerchant;
   }
-  const seconds = midnightSeconds + i64(hour * 3600 + minute * 60 + second);
-  store<u64>(row, bswap<u64>(seconds * 1000000), EVENT_US);
+  const eventUs = (midnightSeconds + ofDay) * 1000000 + microseconds;
+  store<u64>(row, bswap<u64>(eventUs), EVENT_US);
   store<u64>(row, bswap<u64>(isNegative ? -kobo : kobo), AMOUNT_KOBO);
   store<u32>(row, bswap<u32>(merchant), MERCHANT_KEY);
   store<u32>(row, bswap<u32>(kind), KIND_KEY);
   store<u32>(row, bswap<u32>(context), CONTEXT_KEY);
   store<f64>(lines + (count << 3), line);
-  store<i32>(months + (count << 2), month);
+  store<i32>(months + (count << 2), ofDay < 0 ? monthBefore : ofDay < DAY_SECONDS ? month : monthAfter);
   count += 1;
   return end + 1;
+}
+
+let offsetSeconds: i32 = 0;
+
+/** Sets `offsetSeconds` and `fieldEnd` by a `±HH`, `±HHMM` or `±HH:MM`; false where it is none. */
+function readOffset(start: usize): bool {
+  const sign: i32 = load<u8>(start);
+  if (sign !== PLUS && sign !== MINUS) return false;
+  const hours = twoDigits(start + 1);
+  if (hours > 23) return false;
+  let minutes = 0;
+  let at = start + 3;
+  const hasColon = load<u8>(at) === COLON;
+  if (hasColon) at += 1;
+  if (hasColon || load<u8>(at) !== COMMA) {
+    minutes = twoDigits(at);
+    if (minutes > 59) return false;
+    at += 2;
+  }
+  const seconds = (hours * 60 + minutes) * 60;
+  offsetSeconds = sign === MINUS ? -seconds : seconds;
+  fieldEnd = at;
+  return true;
+}
+
+/** Their value; 100 where they are none. */
+function twoDigits(at: usize): i32 {
+  const tens: u32 = load<u8>(at) - ZERO;
+  const ones: u32 = load<u8>(at, 1) - ZERO;
+  return tens <= 9 && ones <= 9 ? tens * 10 + ones : 100;
 }
 
 /** False where it is no UUID; what was written by then is overwritten by the next row. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { eventId, HEADER, row, type VALID_FIELDS } from '../../../../test/files.ts';
+import { eventId, HEADER, row, VALID_FIELDS } from '../../../../test/files.ts';
 import { numFastRuns } from '../../../../test/long.ts';
 import { ROW_BYTES } from './encode.ts';
 import { clear, createFastLane, createLaneMemory } from './fast-lane.ts';
@@ -68,6 +68,20 @@ describe('the fast lane writes what the slow lane writes', () => {
     ['long ago', { event_timestamp: '1800-01-01T00:00:00' }],
     ['before 2000', { event_timestamp: '1999-12-31T23:59:59' }],
     ['far ahead', { event_timestamp: '2199-12-31T23:59:59' }],
+    ['UTC', { event_timestamp: '2024-01-05T10:00:00Z' }],
+    ['milliseconds in UTC', { event_timestamp: '2024-01-05T10:00:00.123Z' }],
+    ['one digit of a second', { event_timestamp: '2024-01-05T10:00:00.5' }],
+    ['six digits of a second', { event_timestamp: '2024-01-05 23:59:59.999999' }],
+    ['more digits of a second', { event_timestamp: '2024-01-05T10:00:00.1234569999Z' }],
+    ['a fraction before 1970', { event_timestamp: '1969-12-31T23:59:59.999999Z' }],
+    ['an offset', { event_timestamp: '2024-01-05T10:00:00+01:00' }],
+    ['an offset of hours alone', { event_timestamp: '2024-01-05T10:00:00-05' }],
+    ['an offset without a colon', { event_timestamp: '2024-01-05T10:00:00.25+0530' }],
+    ['an offset into the month before', { event_timestamp: '2024-03-01T00:59:59+01:00' }],
+    ['an offset into the month after', { event_timestamp: '2024-02-29T23:00:00-01:00' }],
+    ['an offset to midnight', { event_timestamp: '2024-03-01T01:00:00+01:00' }],
+    ['the largest offsets', { event_timestamp: '2023-12-31T23:59:59.999-23:59' }],
+    ['the largest offset ahead', { event_timestamp: '2024-01-01T00:00:00+23:59' }],
     ['no decimals', { amount: '5' }],
     ['one decimal', { amount: '210.8' }],
     ['negative', { amount: '-0.01' }],
@@ -81,6 +95,18 @@ describe('the fast lane writes what the slow lane writes', () => {
     ['blank event type', { event_type: '' }],
     ['a KYC stage', { product: 'KYC', event_type: 'TIER_UPGRADE', status: 'PENDING' }],
     ['spaces inside', { merchant_id: 'A B', region: 'PORT HARCOURT' }],
+    ['three decimals', { amount: '1.005' }],
+    ['three decimals, rounded down', { amount: '1.0049999' }],
+    ['three decimals, negative', { amount: '-1.995' }],
+    ['rounded to zero', { amount: '-0.004' }],
+    ['many decimals', { amount: `9999999999999.99${'5'.repeat(300)}` }],
+    ['non-ASCII in quotes', { region: '"Ìbàdàn"' }],
+    ['quotes around nothing', { region: '""', channel: '""', merchant_tier: '""' }],
+    [
+      'quotes around everything',
+      Object.fromEntries(Object.entries(VALID_FIELDS).map(([name, value]) => [name, `"${value}"`])),
+    ],
+    ['spaces in quotes', { merchant_id: '" A B "', status: '" SUCCESS"' }],
     ['64 characters', { merchant_id: 'M'.repeat(64) }],
     ['spaces around a field', { merchant_id: ' A ', status: ' SUCCESS ' }],
     [
@@ -94,10 +120,24 @@ describe('the fast lane writes what the slow lane writes', () => {
     expect(expectSame(second(fields))).toBeGreaterThan(0);
   });
 
+  it.each(Object.entries(VALID_FIELDS))('and takes it with quotes around %s', (name, value) => {
+    expect(expectSame(second({ [name]: `"${value}"` }))).toBe(1);
+  });
+
   it.each([
-    ['quotes', { region: '"LAGOS"' }],
-    ['an offset', { event_timestamp: '2024-01-05T10:00:00Z' }],
-    ['a fraction', { event_timestamp: '2024-01-05T10:00:00.5' }],
+    ['a point without digits', { event_timestamp: '2024-01-05T10:00:00.' }],
+    ['a point without digits before Z', { event_timestamp: '2024-01-05T10:00:00.Z' }],
+    ['lower-case z', { event_timestamp: '2024-01-05T10:00:00z' }],
+    ['two Z', { event_timestamp: '2024-01-05T10:00:00ZZ' }],
+    ['an offset behind Z', { event_timestamp: '2024-01-05T10:00:00Z+01:00' }],
+    ['an offset of a day', { event_timestamp: '2024-01-05T10:00:00+24:00' }],
+    ['an offset of 60 minutes', { event_timestamp: '2024-01-05T10:00:00+00:60' }],
+    ['an offset of one digit', { event_timestamp: '2024-01-05T10:00:00+1' }],
+    ['an offset of three digits', { event_timestamp: '2024-01-05T10:00:00+010' }],
+    ['an offset that ends with a colon', { event_timestamp: '2024-01-05T10:00:00+01:' }],
+    ['an offset with seconds', { event_timestamp: '2024-01-05T10:00:00+01:00:00' }],
+    ['an offset without a sign', { event_timestamp: '2024-01-05T10:00:00 01:00' }],
+    ['a space behind the time', { event_timestamp: '2024-01-05T10:00:00 ' }],
     ['a date alone', { event_timestamp: '2024-01-05' }],
     ['lower-case t', { event_timestamp: '2024-01-05t10:00:00' }],
     ['zero bytes where no date was seen yet', { event_timestamp: `${'\0'.repeat(10)}T10:00:00` }],
@@ -107,7 +147,6 @@ describe('the fast lane writes what the slow lane writes', () => {
     ['years that no double holds', { event_timestamp: '1700-01-05T10:00:00' }],
     ['other separators', { event_timestamp: '2024/01/05T10:00:00' }],
     ['a letter in the time', { event_timestamp: '2024-01-05T1O:00:00' }],
-    ['three decimals', { amount: '1.005' }],
     ['an exponent', { amount: '1e3' }],
     ['a plus sign', { amount: '+5' }],
     ['a point at the end', { amount: '5.' }],
@@ -124,6 +163,17 @@ describe('the fast lane writes what the slow lane writes', () => {
     ['no merchant', { merchant_id: '' }],
     ['no product', { product: '' }],
     ['a comma too many', { merchant_tier: 'STARTER,' }],
+    ['a comma in quotes', { region: '"LAGOS,IKEJA"' }],
+    ['a comma in quotes, twice', { product: '"POS"', event_type: '"A,B"' }],
+    ['a line feed in quotes', { region: '"LAGOS\nIKEJA"' }],
+    ['a carriage return in quotes', { region: '"LAGOS\rIKEJA"' }],
+    ['a quote in quotes', { region: '"LAGOS ""IKEJA"""' }],
+    ['a quote alone in quotes', { region: '""""' }],
+    ['a zero byte in quotes', { region: '"\0"' }],
+    ['a quote that is not closed', { merchant_tier: '"STARTER' }],
+    ['a space behind the quotes', { region: '"LAGOS" ' }],
+    ['two points, more decimals', { amount: '1.001.1' }],
+    ['a letter behind the decimals', { amount: '1.0012x' }],
   ])('and leaves it alone: %s', (_, fields) => {
     expect(expectSame(second(fields))).toBe(0);
     expectSame(second(fields), [], true);
@@ -161,6 +211,18 @@ describe('the fast lane writes what the slow lane writes', () => {
     expect(expectSame(file(0x62))).toBe(1);
   });
 
+  it('commas that stood in quotes are not taken for ends of fields later', () => {
+    const quoted = row({ event_type: '"A,B"', region: '"LAGOS,IKEJA"' });
+    const plain = quoted.replaceAll('"', '');
+    expect(expectSame([HEADER, quoted, plain, row(), quoted, plain, row(), ''].join('\n'))).toBe(1);
+  });
+
+  it('a line end of CR and LF behind quotes', () => {
+    const quoted = row({ region: '"LAGOS"', merchant_tier: '"STARTER"' });
+    const lines = [HEADER, quoted, quoted, row({ region: 'LAGOS', merchant_tier: 'STARTER' }), quoted, ''];
+    expect(expectSame(lines.join('\r\n'))).toBe(2);
+  });
+
   it('zero bytes for a date, before any date was seen', () => {
     for (const byte of ['\0', '\u00ff'])
       expect(expectSame(`${HEADER}\n${row()}\n${row({ event_timestamp: `${byte.repeat(10)}T10:00:00` })}\n`)).toBe(0);
@@ -195,7 +257,7 @@ describe('any file, in any pieces', () => {
     event_timestamp: ['2024-01-05T10:00:00', '2024-01-06 00:00:00', '1969-12-31T23:59:59'],
     product: ['POS', 'KYC', 'pos'],
     event_type: ['TIER_UPGRADE', 'SALE', '', 'sale'],
-    amount: ['0.00', '12.5', '-3', '999999999999.99', '1.005'],
+    amount: ['0.00', '12.5', '-3', '999999999999.99', '1.005', '-0.99500', '1.0049x'],
     status: ['SUCCESS', 'FAILED', 'PENDING'],
     channel: ['APP', '', 'X'],
     region: ['LAGOS', 'KANO', '', 'lagos'],
@@ -206,7 +268,22 @@ describe('any file, in any pieces', () => {
       { weight: 12, arbitrary: fc.constantFrom(...values) },
       { weight: 1, arbitrary: fc.string({ maxLength: 40 }) },
     );
-  const line = fc.tuple(...Object.values(usual).map(field)).map((fields) => fields.join(','));
+  const timestamp = fc
+    .tuple(
+      fc.constantFrom('2024-01-05', '2024-02-29', '2024-03-01', '2023-12-31', '1969-12-31', '2024-02-30'),
+      fc.constantFrom('T', 'T', ' '),
+      fc.constantFrom('00:00:00', '00:59:59', '10:30:15', '23:00:00', '23:59:59'),
+      fc.constantFrom('', '', '.5', '.123', '.999999', '.1234567', '.'),
+      fc.constantFrom('', '', 'Z', '+01:00', '+0530', '-01', '-23:59', '+23:59', '+24', '+1'),
+    )
+    .map((parts) => parts.join(''));
+  const line = fc
+    .tuple(fc.tuple(...Object.values(usual).map(field)), fc.option(timestamp), fc.option(fc.array(fc.boolean())))
+    .map(([[id, merchant, time, ...others], otherTime, isQuoted]) =>
+      [id, merchant, otherTime ?? time, ...others]
+        .map((text, index) => (isQuoted?.[index] === true ? `"${text}"` : text))
+        .join(','),
+    );
   const ending = fc.constantFrom('\n', '\n', '\n', '\r\n', '\n\n');
   const pieces = fc.array(fc.integer({ min: 1, max: 400 }), { maxLength: 8 });
   const manyLines = fc.array(fc.tuple(line, ending), { minLength: 1, maxLength: 12 });

@@ -1,8 +1,8 @@
 /**
  * The fast lane: from the bytes of a record straight into a binary COPY row, without a string or an object.
  *
- * It takes a record only where every field has its most usual form, and leaves every other one, good or bad, to the slow
- * lane (parse.ts and activity.ts), which is the definition. So it never rejects and never repairs anything. Invariant: a
+ * It takes a record where every field has a usual form: a whole file may be written in any of them. Every other record, good or
+ * bad, it leaves to the slow lane (parse.ts and activity.ts), which is the definition. So it never rejects and never repairs anything. Invariant: a
  * row it writes is, byte for byte, the row that the slow lane would have written.
  *
  * Event id, time and amount are decoded here. All other fields are remembered: when the slow lane has found a record's
@@ -42,7 +42,13 @@ export type LaneMemory = {
 type Scan = {
   readonly memory: { readonly buffer: ArrayBuffer };
   readonly take: (start: number, line: number, newMerchant: number) => number;
-  readonly setDate: (start: number, midnightSeconds: number, month: number) => void;
+  readonly setDate: (
+    start: number,
+    midnightSeconds: number,
+    monthBefore: number,
+    month: number,
+    monthAfter: number,
+  ) => void;
   readonly forget: () => void;
   readonly add: (table: number, length: number, id: number) => void;
   readonly find: (table: number, start: number, stop: number, nth: number) => number;
@@ -105,20 +111,22 @@ export function clear(memory: LaneMemory): void {
 }
 
 export type FastLane = {
-  /** Writes the rows of the records that it can take, in the usual order of columns, wherever one begins. */
+  /** Writes the rows of the records that it can take, in the usual order of columns, with and without quotes, wherever one begins. */
   readonly take: TakeFast;
-  /** The same for one record of which start and end are known, and whose columns may stand in another order. */
+  /** The same for one well-formed record of which start and end are known, and whose columns may stand in another order. */
   readonly takeRecord: (start: number, end: number, line: number) => boolean;
   /**
-   * Remembers fields that the slow lane took without repairing any.
+   * Remembers fields that the slow lane took without repairing any, unless one holds what would need quotes.
    *
-   * @param fields of a record without quotes, in the order of REQUIRED_COLUMNS, as they stood there
+   * @param fields in the order of REQUIRED_COLUMNS, as they stood there
+   * @param hasCr whether a plain record ended with CR and LF
    */
   readonly learn: (fields: readonly string[], keys: RowKeys, hasCr: boolean) => void;
 };
 
 const COMMA = 0x2c;
 const LF = 0x0a;
+const CR = 0x0d;
 const SPACE = 0x20;
 const QUOTE = 0x22;
 const LAST_ASCII = 0x7f;
@@ -148,7 +156,7 @@ export function createFastLane(
     const us = parseTimestamp(everything.toString('latin1', start, start + DATE_BYTES));
     // Beyond these years microseconds since 1970 do not fit a double.
     if (us === null || us < MIN_US || us > MAX_US) return false;
-    scan.setDate(start, Number(us / 1_000_000n), monthOf(us));
+    scan.setDate(start, Number(us / 1_000_000n), monthOf(us - DAY_US), monthOf(us), monthOf(us + DAY_US));
     return true;
   }
 
@@ -206,6 +214,7 @@ export function createFastLane(
       : (start, end, line) =>
           arrange(memory.arranged, memory.bytes, start, end, header) && takeFrom(arranged, { line }) !== arranged,
     learn(fields, keys, hasCr) {
+      if (fields.some((field) => NEEDS_QUOTES.test(field))) return; // where fields end could not be told
       const [, merchant = '', , product, eventType] = fields;
       const context = fields.slice(REQUIRED_COLUMNS.indexOf('status')).join(',');
       remember(scan.merchants, merchant, keys.merchantKey);
@@ -216,25 +225,39 @@ export function createFastLane(
 }
 
 const MIN_US = -5_364_662_400_000_000n; // 1800-01-01
+const DAY_US = 86_400_000_000n;
 const MAX_US = 7_258_118_400_000_000n; // 2200-01-01
 
+const NEEDS_QUOTES = /[",\r\n]/;
+
 /**
- * Copies the required fields of a record without quotes in their usual order, or returns false. The fields that are left
- * out count too where a record is no text, so one with anything but ASCII is left to the slow lane.
+ * Copies the required fields of a well-formed record in their usual order and without quotes, or returns false where one would
+ * need them. The fields that are left out count too where a record is no text, so one with anything but ASCII is left to the
+ * slow lane.
  */
 function arrange(to: Buffer, bytes: Buffer, start: number, end: number, header: Header): boolean {
   if (end - start >= to.length) return false;
-  const commas = [start - 1];
-  for (let at = start; at < end; at += 1) {
-    const byte = bytes[at] as number;
-    if (byte === COMMA) commas.push(at);
-    else if (byte === 0 || byte > LAST_ASCII) return false;
+  const starts: number[] = [];
+  const ends: number[] = [];
+  for (let at = start; ; at += 1) {
+    const isQuoted = at < end && bytes[at] === QUOTE;
+    if (isQuoted) at += 1;
+    const stop = isQuoted ? QUOTE : COMMA;
+    starts.push(at);
+    for (; at < end && bytes[at] !== stop; at += 1) {
+      const byte = bytes[at] as number;
+      if (byte === 0 || byte > LAST_ASCII) return false;
+      if (isQuoted && (byte === COMMA || byte === LF || byte === CR)) return false;
+    }
+    ends.push(at);
+    if (isQuoted) at += 1;
+    if (at >= end) break;
+    if (bytes[at] !== COMMA) return false; // the quote was the first of two
   }
-  commas.push(end);
-  if (commas.length !== header.fieldCount + 1) return false;
+  if (starts.length !== header.fieldCount) return false;
   let length = 0;
   for (const position of header.positions) {
-    length += bytes.copy(to, length, (commas[position] as number) + 1, commas[position + 1]);
+    length += bytes.copy(to, length, starts[position], ends[position]);
     to[length++] = COMMA;
   }
   to[length - 1] = LF;

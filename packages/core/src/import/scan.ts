@@ -76,10 +76,8 @@ export function createScanner(
   drop(memory, memory.length);
 
   function takeRecord(kind: RecordKind, start: number, end: number, line: number): void {
-    if (kind === 'plain') {
-      if (fastLane?.takeRecord(start, end, line)) return;
-      if (isBlank(memory.bytes, start, end)) return;
-    }
+    if ((kind === 'plain' || kind === 'quoted') && fastLane?.takeRecord(start, end, line)) return;
+    if (kind === 'plain' && isBlank(memory.bytes, start, end)) return;
     const record = memory.bytes.subarray(start, end);
     if (header === null) {
       header = parseHeader(path, kind, record);
@@ -100,7 +98,7 @@ export function createScanner(
     const keys = sink.keysOf(verdict.activity);
     encodeRow(writer.rows, verdict.activity, keys, line);
     if (writer.rows.count === writer.rows.lines.length) writer.next();
-    if (kind === 'plain' && verdict.coerced.length === 0) fastLane?.learn(fields, keys, memory.bytes[end] === CR);
+    if (verdict.coerced.length === 0) fastLane?.learn(fields, keys, kind === 'plain' && memory.bytes[end] === CR);
     for (const column of verdict.coerced)
       sink.coercion(column, fields[REQUIRED_COLUMNS.indexOf(column)] as string, line);
   }
