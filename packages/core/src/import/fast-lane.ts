@@ -1,9 +1,9 @@
 /**
  * The fast lane: from the bytes of a record straight into a binary COPY row, without a string or an object.
  *
- * It takes a record where every field has a usual form: a whole file may be written in any of them. Every other record, good or
- * bad, it leaves to the slow lane (parse.ts and activity.ts), which is the definition. So it never rejects and never repairs anything. Invariant: a
- * row it writes is, byte for byte, the row that the slow lane would have written.
+ * It takes a record where every field has a usual form: a whole file may be written in any of them. Every other record,
+ * good or bad, it leaves to the slow lane (parse.ts and activity.ts), which is the definition. So it never rejects and never
+ * repairs anything. Invariant: a row it writes is, byte for byte, the row that the slow lane would have written.
  *
  * Event id, time and amount are decoded here. All other fields are remembered: when the slow lane has found a record's
  * merchant, its product and event type, or its status, channel, region and tier good as they stand, their raw bytes are
