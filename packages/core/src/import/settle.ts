@@ -136,7 +136,7 @@ export async function settle(
 
 /** Empties the session's tables for the next batch. */
 export async function clearSettlingTables(client: pg.Client): Promise<void> {
-  await client.query('TRUNCATE candidate, judged, stored, newcomer, leaver, file_order, found');
+  await client.query('TRUNCATE candidate, judged, stored, newcomer, leaver, file_order, wanted, found');
 }
 
 /** A file that is read once more beside its loaded version stands at the same place, so that it displaces nothing. */
