@@ -120,6 +120,7 @@ function unquote(start: usize): usize {
   let to = arranged;
   let byte: i32 = 0;
   while (byte !== LF) {
+    if (to >= limit) return 0; // empty fields take room too
     byte = load<u8>(at);
     if (byte === QUOTE) {
       hasQuotes = true;

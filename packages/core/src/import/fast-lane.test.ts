@@ -242,6 +242,11 @@ describe('the fast lane writes what the slow lane writes', () => {
       expect(expectSame(`${[HEADER, good, long, good, quoted, good].join('\n')}\n`, [size])).toBe(2);
   });
 
+  it('a record of more empty fields than there is room for without quotes, and its neighbours', () => {
+    const many = `"${'x'.repeat(40)}"${','.repeat(400_000)}`;
+    expect(expectSame(`${[HEADER, row(), row(), many, row()].join('\n')}\n`)).toBe(2);
+  });
+
   it('a record behind which older bytes still lie', () => {
     // The second piece ends inside a record; in the memory behind it are bytes of the first, which would complete it.
     const long = `${HEADER}\n${`${row()}\n`.repeat(4)}`;
