@@ -38,12 +38,14 @@ export const SHAPES: Readonly<Record<string, (fields: readonly string[], isHeade
   'times with milliseconds and Z': (fields, isHeader) => (isHeader ? fields : withTime(fields, '.000Z')),
   'times with an offset': (fields, isHeader) => (isHeader ? fields : withTime(fields, '+01:00')),
   'amounts of three decimals': (fields, isHeader) => (isHeader ? fields : fields.with(AMOUNT, `${fields[AMOUNT]}0`)),
+  'regions with a comma': (fields, isHeader) => (isHeader ? fields : fields.with(REGION, `"${fields[REGION]}, NG"`)),
   'columns in another order': (fields) => fields.toReversed(),
   'lines that end with CR and LF': (fields) => fields.with(-1, `${fields.at(-1)}\r`),
 };
 
 const TIME = 2;
 const AMOUNT = 5;
+const REGION = 8;
 
 /** What is no time stays none. */
 const withTime = (fields: readonly string[], ending: string) =>

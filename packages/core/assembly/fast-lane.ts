@@ -14,7 +14,7 @@ const KIND_KEY: usize = 66;
 const CONTEXT_KEY: usize = 74;
 
 export const INPUT_BYTES: i32 = 2 * 1024 * 1024;
-export const ARRANGED_BYTES: i32 = 64 * 1024;
+const ARRANGED_BYTES: i32 = 64 * 1024;
 /** No value is longer: a search gives up there. */
 export const MAX_VALUE_BYTES: i32 = 256;
 /** More than is looked at behind the last byte of a record. */
@@ -22,8 +22,8 @@ const PADDING_BYTES: i32 = 4 * MAX_VALUE_BYTES;
 
 /** Where the bytes of the file stand, with a zero byte behind them. */
 export const input: usize = memory.data(INPUT_BYTES + PADDING_BYTES, 16);
-/** Where a record stands whose columns were put in their usual order, or whose quotes were taken away. */
-export const arranged: usize = memory.data(ARRANGED_BYTES + PADDING_BYTES, 16);
+/** Where a record stands that was not written in the usual form. */
+const arranged: usize = memory.data(ARRANGED_BYTES + PADDING_BYTES, 16);
 /** Where a value stands that is to be remembered. */
 export const value: usize = memory.data(MAX_VALUE_BYTES + 16, 16);
 export const rows: usize = memory.data(ROWS_PER_BLOCK * ROW_BYTES, 16);
@@ -58,6 +58,7 @@ const COLON: i32 = 0x3a;
 const CAPITAL_T: i32 = 0x54;
 const CAPITAL_Z: i32 = 0x5a;
 const SPACE: i32 = 0x20;
+const LAST_ASCII: i32 = 0x7f;
 
 const MAX_NAIRA_DIGITS: usize = 13;
 const DAY_SECONDS: i32 = 86400;
@@ -86,6 +87,26 @@ export function setDate(start: usize, seconds: f64, before: i32, monthOfIt: i32,
   monthAfter = after;
 }
 
+/** How many columns a row has, in the order of REQUIRED_COLUMNS; and which of them are looked for by number here. */
+const COLUMNS: i32 = 10;
+const MERCHANT: i32 = 1;
+const PRODUCT: i32 = 3;
+const EVENT_TYPE: i32 = 4;
+
+/** The most fields that a record may have. */
+export const MAX_FIELDS: i32 = 256;
+/** Of each field of a record, in a byte: its column, or -1 for one that nobody asked for. */
+export const columnOf: usize = memory.data(MAX_FIELDS, 16);
+
+let fieldCount: i32 = 0;
+let isInOrder: bool = false;
+
+/** Says how many fields a record has, each of which has its column in `columnOf`, and whether these are all columns in their order. */
+export function setFields(many: i32, areInOrder: bool): void {
+  fieldCount = many;
+  isInOrder = areInOrder;
+}
+
 /**
  * Writes rows of records from `start` on, the first of which begins on `line`, and returns where the first begins that it
  * does not take; `stopped` says why.
@@ -95,10 +116,14 @@ export function setDate(start: usize, seconds: f64, before: i32, monthOfIt: i32,
 export function take(start: usize, line: f64, newMerchant: i32): usize {
   stopped = SLOW;
   while (count < ROWS_PER_BLOCK) {
-    let next = takeOne(start, line, newMerchant);
+    let next: usize = isInOrder ? takeOne(start, line, newMerchant, 0, 0) : 0;
     if (next === 0 && stopped === SLOW) {
-      next = unquote(start);
-      if (next === 0 || takeOne(arranged, line, newMerchant) === 0) return start;
+      next = arrange(start);
+      if (
+        next === 0 ||
+        takeOne(arranged, line, newMerchant, commasIn(MERCHANT), commasIn(PRODUCT) + commasIn(EVENT_TYPE)) === 0
+      )
+        return start;
     }
     if (next === 0) return start;
     start = next;
@@ -109,48 +134,107 @@ export function take(start: usize, line: f64, newMerchant: i32): usize {
   return start;
 }
 
-/**
- * Puts a record to `arranged` without the quotes around its fields, and returns where the next one begins; or 0 where it has none,
- * where a field needs them, or where the record is not whole.
- */
-function unquote(start: usize): usize {
-  const limit = arranged + usize(ARRANGED_BYTES);
-  let hasQuotes = false;
-  let at = start;
-  let to = arranged;
-  let byte: i32 = 0;
-  while (byte !== LF) {
-    if (to >= limit) return 0; // empty fields take room too
-    byte = load<u8>(at);
-    if (byte === QUOTE) {
-      hasQuotes = true;
-      byte = load<u8>(++at);
-      while (byte !== QUOTE) {
-        if (byte === COMMA || byte === LF || byte === CR || byte === 0 || to === limit) return 0;
-        store<u8>(to++, byte);
-        byte = load<u8>(++at);
-      }
-      byte = load<u8>(++at);
-      if (byte === CR && load<u8>(at, 1) === LF) byte = load<u8>(++at);
-      if (byte !== COMMA && byte !== LF) return 0;
-    } else {
-      while (byte !== COMMA && byte !== LF) {
-        if (byte === QUOTE || byte === 0 || to === limit) return 0;
-        store<u8>(to++, byte);
-        byte = load<u8>(++at);
-      }
-      if (byte === LF && load<u8>(to - 1) === CR) to -= 1;
-    }
-    store<u8>(to++, byte);
-    at += 1;
-  }
-  return hasQuotes ? at : 0;
+/** Of each column of the record that is being arranged: where its value begins and ends, and how many commas are in it. */
+const spans: usize = memory.data(COLUMNS * 12, 16);
+const SPAN_BYTES: i32 = 12;
+const START_AT: usize = 0;
+const END_AT: usize = 4;
+const COMMAS_AT: usize = 8;
+
+function commasIn(column: i32): i32 {
+  return load<i32>(spans + column * SPAN_BYTES, COMMAS_AT);
 }
 
-function takeOne(start: usize, line: f64, newMerchant: i32): usize {
+/**
+ * Puts a record to `arranged` with its columns in their order, and with quotes only around those that need them; returns where the
+ * next record begins. Or 0 where it is not whole or not on one line, where one of its quotes or the number of its fields is wrong,
+ * where a field that nobody asked for may be no text, and where it stands in this form already.
+ */
+function arrange(start: usize): usize {
+  const limit = start + ARRANGED_BYTES;
+  let hasQuotes = false;
+  let at = start;
+  let byte: i32 = 0;
+  let field = 0;
+  for (; byte !== LF; field += 1, at += 1) {
+    if (field === fieldCount) return 0;
+    let from = at;
+    let to: usize;
+    let commas = 0;
+    if (load<u8>(at) === QUOTE) {
+      hasQuotes = true;
+      let needsQuotes = false;
+      for (;;) {
+        at = nextSpecial(at + 1);
+        byte = load<u8>(at);
+        if (byte === QUOTE) {
+          byte = load<u8>(++at);
+          if (byte !== QUOTE) break;
+          needsQuotes = true;
+        } else if (byte === COMMA) {
+          commas += 1;
+        } else {
+          return 0;
+        }
+      }
+      to = at;
+      if (commas === 0 && !needsQuotes) {
+        from += 1;
+        to -= 1;
+      }
+    } else {
+      at = nextSpecial(at);
+      while (load<u8>(at) === CR && load<u8>(at, 1) !== LF) at = nextSpecial(at + 1);
+      to = at;
+      byte = load<u8>(at);
+    }
+    if (byte === CR && load<u8>(at, 1) === LF) byte = load<u8>(++at);
+    if ((byte !== COMMA && byte !== LF) || at >= limit) return 0;
+    const column: i32 = load<i8>(columnOf + field);
+    if (column < 0) {
+      for (; from < to; from += 1) if (i32(load<u8>(from)) > LAST_ASCII) return 0;
+      continue;
+    }
+    const span = spans + column * SPAN_BYTES;
+    store<usize>(span, from, START_AT);
+    store<usize>(span, to, END_AT);
+    store<i32>(span, commas, COMMAS_AT);
+  }
+  if (field !== fieldCount || (isInOrder && !hasQuotes)) return 0;
+
+  let to = arranged;
+  for (let column = 0; column < COLUMNS; column += 1) {
+    const span = spans + column * SPAN_BYTES;
+    const from = load<usize>(span, START_AT);
+    const length = load<usize>(span, END_AT) - from;
+    // What is written too much is written over by the next one.
+    for (let done: usize = 0; done < length; done += 16) v128.store(to + done, v128.load(from + done));
+    to += length;
+    store<u8>(to++, COMMA);
+  }
+  store<u8>(to - 1, LF);
+  return at;
+}
+
+/** Of the bytes that may end a field, each where its lower half says; elsewhere one that does not belong there. */
+const SPECIALS = i8x16(0, -1, i8(QUOTE), -1, -1, -1, -1, -1, -1, -1, i8(LF), -1, i8(COMMA), i8(CR), -1, 0);
+
+/** Where the first of them stands, from here on: at the latest behind the last byte of the file, where there is a zero. */
+function nextSpecial(at: usize): usize {
+  while (true) {
+    const vector = v128.load(at);
+    const belongs = i8x16.swizzle(SPECIALS, v128.and(vector, i8x16.splat(0x0f)));
+    const found = i8x16.bitmask(i8x16.eq(vector, belongs));
+    if (found !== 0) return at + ctz(found);
+    at += 16;
+  }
+}
+
+/** @param merchantCommas, kindCommas how many commas stand within the merchant, and within the product and the event type */
+function takeOne(start: usize, line: f64, newMerchant: i32, merchantCommas: i32, kindCommas: i32): usize {
   const merchantStart = start + 37;
-  if (load<u8>(start, 36) !== COMMA || load<u8>(merchantStart) === QUOTE) return 0;
-  let merchant = find(merchants, merchantStart, COMMA, 1);
+  if (load<u8>(start, 36) !== COMMA || (load<u8>(merchantStart) === QUOTE && start !== arranged)) return 0;
+  let merchant = find(merchants, merchantStart, COMMA, 1 + merchantCommas);
   const merchantEnd = fieldEnd;
   if (merchantEnd === 0) return 0;
 
@@ -194,7 +278,7 @@ function takeOne(start: usize, line: f64, newMerchant: i32): usize {
   }
   if (load<u8>(at) !== COMMA) return 0;
 
-  const kind = find(kinds, at + 1, COMMA, 2);
+  const kind = find(kinds, at + 1, COMMA, 2 + kindCommas);
   if (kind === 0) return 0;
 
   // [-]digits[.digits], of which the third one behind the point rounds

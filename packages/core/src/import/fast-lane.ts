@@ -31,8 +31,6 @@ export type LaneMemory = {
   length: number;
   /** The block of rows that is being filled. */
   readonly rows: Rows;
-  /** A record whose columns were put in their usual order. */
-  readonly arranged: Buffer;
   /** A value on its way into a table. */
   readonly value: Buffer;
   readonly scan: Scan;
@@ -49,12 +47,13 @@ type Scan = {
     month: number,
     monthAfter: number,
   ) => void;
+  readonly setFields: (count: number, areInOrder: boolean) => void;
   readonly forget: () => void;
   readonly add: (table: number, length: number, id: number) => void;
   readonly find: (table: number, start: number, stop: number, nth: number) => number;
 } & Record<
-  | ('input' | 'arranged' | 'value' | 'rows' | 'lines' | 'months')
-  | ('INPUT_BYTES' | 'ARRANGED_BYTES' | 'MAX_VALUE_BYTES')
+  | ('input' | 'columnOf' | 'value' | 'rows' | 'lines' | 'months')
+  | ('INPUT_BYTES' | 'MAX_VALUE_BYTES' | 'MAX_FIELDS')
   | ('merchants' | 'kinds' | 'contexts')
   | ('count' | 'stopped' | 'fieldStart' | 'fieldEnd'),
   { value: number }
@@ -96,7 +95,6 @@ export function createLaneMemory(): LaneMemory {
     bytes: view(scan.input, scan.INPUT_BYTES.value + 1),
     length: 0,
     rows,
-    arranged: view(scan.arranged, scan.ARRANGED_BYTES.value + 1),
     value: view(scan.value, scan.MAX_VALUE_BYTES.value),
     scan,
   };
@@ -111,22 +109,17 @@ export function clear(memory: LaneMemory): void {
 }
 
 export type FastLane = {
-  /** Writes the rows of the records that it can take, in the usual order of columns, with and without quotes, wherever one begins. */
+  /** Writes the rows of the records that it can take, as many as follow each other. */
   readonly take: TakeFast;
-  /** The same for one well-formed record of which start and end are known, and whose columns may stand in another order. */
-  readonly takeRecord: (start: number, end: number, line: number) => boolean;
   /**
-   * Remembers fields that the slow lane took without repairing any, unless one holds what would need quotes.
+   * Remembers fields that the slow lane took without repairing any, unless one holds a line end.
    *
-   * @param fields in the order of REQUIRED_COLUMNS, as they stood there
+   * @param fields in the order of REQUIRED_COLUMNS, without quotes
    * @param hasCr whether a plain record ended with CR and LF
    */
   readonly learn: (fields: readonly string[], keys: RowKeys, hasCr: boolean) => void;
 };
 
-const COMMA = 0x2c;
-const LF = 0x0a;
-const CR = 0x0d;
 const SPACE = 0x20;
 const QUOTE = 0x22;
 const LAST_ASCII = 0x7f;
@@ -150,6 +143,12 @@ export function createFastLane(
   const isInOrder =
     header.fieldCount === REQUIRED_COLUMNS.length && header.positions.every((at, index) => at === index);
   const everything = Buffer.from(scan.memory.buffer);
+  const canTake = header.fieldCount <= scan.MAX_FIELDS.value;
+  if (canTake) {
+    const columnOf = new Int8Array(scan.memory.buffer, scan.columnOf.value, header.fieldCount).fill(-1);
+    for (const [column, position] of header.positions.entries()) columnOf[position] = column;
+    scan.setFields(header.fieldCount, isInOrder);
+  }
 
   /** False where the slow lane has to look. */
   function setDate(start: number): boolean {
@@ -164,10 +163,10 @@ export function createFastLane(
   function takeNewMerchant(start: number, end: number): number {
     for (let at = start; at < end; at += 1) {
       const byte = everything[at] as number;
-      if (byte < SPACE || byte === QUOTE || byte >= LAST_ASCII) return 0;
+      if (byte < SPACE || byte >= LAST_ASCII || (byte === QUOTE && everything[start] !== QUOTE)) return 0;
     }
     const text = everything.toString('latin1', start, end);
-    const merchantId = parseMerchantId(text.trim());
+    const merchantId = parseMerchantId(unquoted(text).trim());
     if (merchantId === null) return 0;
     const id = idOfMerchant(merchantId);
     remember(scan.merchants, text, id);
@@ -206,61 +205,25 @@ export function createFastLane(
   }
 
   const input = scan.input.value;
-  const arranged = scan.arranged.value;
   return {
-    take: isInOrder ? (start, state) => takeFrom(input + start, state) - input : (start) => start,
-    takeRecord: isInOrder
-      ? () => false
-      : (start, end, line) =>
-          arrange(memory.arranged, memory.bytes, start, end, header) && takeFrom(arranged, { line }) !== arranged,
+    take: canTake ? (start, state) => takeFrom(input + start, state) - input : (start) => start,
     learn(fields, keys, hasCr) {
-      if (fields.some((field) => NEEDS_QUOTES.test(field))) return; // where fields end could not be told
-      const [, merchant = '', , product, eventType] = fields;
-      const context = fields.slice(REQUIRED_COLUMNS.indexOf('status')).join(',');
+      if (fields.some((field) => LINE_END.test(field))) return;
+      const [, merchant = '', , product, eventType, , ...context] = fields.map(quoted);
       remember(scan.merchants, merchant, keys.merchantKey);
       remember(scan.kinds, `${product},${eventType}`, keys.kindKey);
-      remember(scan.contexts, hasCr && isInOrder ? `${context}\r` : context, keys.contextKey);
+      remember(scan.contexts, `${context.join(',')}${hasCr && isInOrder ? '\r' : ''}`, keys.contextKey);
     },
   };
 }
 
+const LINE_END = /[\r\n]/;
 const MIN_US = -5_364_662_400_000_000n; // 1800-01-01
 const DAY_US = 86_400_000_000n;
 const MAX_US = 7_258_118_400_000_000n; // 2200-01-01
 
-const NEEDS_QUOTES = /[",\r\n]/;
+/** As the field stands in an arranged record. */
+const quoted = (field: string) => (/[",]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field);
 
-/**
- * Copies the required fields of a well-formed record in their usual order and without quotes, or returns false where one would
- * need them. The fields that are left out count too where a record is no text, so one with anything but ASCII is left to the
- * slow lane.
- */
-function arrange(to: Buffer, bytes: Buffer, start: number, end: number, header: Header): boolean {
-  if (end - start >= to.length) return false;
-  const starts: number[] = [];
-  const ends: number[] = [];
-  for (let at = start; ; at += 1) {
-    const isQuoted = at < end && bytes[at] === QUOTE;
-    if (isQuoted) at += 1;
-    const stop = isQuoted ? QUOTE : COMMA;
-    starts.push(at);
-    for (; at < end && bytes[at] !== stop; at += 1) {
-      const byte = bytes[at] as number;
-      if (byte === 0 || byte > LAST_ASCII) return false;
-      if (isQuoted && (byte === COMMA || byte === LF || byte === CR)) return false;
-    }
-    ends.push(at);
-    if (isQuoted) at += 1;
-    if (at >= end) break;
-    if (bytes[at] !== COMMA) return false; // the quote was the first of two
-  }
-  if (starts.length !== header.fieldCount) return false;
-  let length = 0;
-  for (const position of header.positions) {
-    length += bytes.copy(to, length, starts[position], ends[position]);
-    to[length++] = COMMA;
-  }
-  to[length - 1] = LF;
-  to[length] = 0;
-  return true;
-}
+/** The text of such a field. */
+const unquoted = (field: string) => (field.startsWith('"') ? field.slice(1, -1).replaceAll('""', '"') : field);

@@ -76,7 +76,6 @@ export function createScanner(
   drop(memory, memory.length);
 
   function takeRecord(kind: RecordKind, start: number, end: number, line: number): void {
-    if ((kind === 'plain' || kind === 'quoted') && fastLane?.takeRecord(start, end, line)) return;
     if (kind === 'plain' && isBlank(memory.bytes, start, end)) return;
     const record = memory.bytes.subarray(start, end);
     if (header === null) {
