@@ -304,12 +304,15 @@ describe('any file, in any pieces', () => {
       fc.constantFrom('', '', 'Z', '+01:00', '+0530', '-01', '-23:59', '+23:59', '+24', '+1'),
     )
     .map((parts) => parts.join(''));
+  const TIME = 2;
   const line = fc
     .tuple(fc.tuple(...Object.values(usual).map(field)), fc.option(timestamp), fc.option(fc.array(fc.boolean())))
-    .map(([[id, merchant, time, ...others], otherTime, isQuoted]) =>
-      [id, merchant, otherTime ?? time, ...others].map((text, index) =>
-        isQuoted?.[index] === true || text.includes(',') ? `"${text.replaceAll('"', '""')}"` : text,
-      ),
+    .map(([fields, otherTime, isQuoted]) =>
+      fields
+        .with(TIME, otherTime ?? (fields[TIME] as string))
+        .map((text, index) =>
+          isQuoted?.[index] === true || text.includes(',') ? `"${text.replaceAll('"', '""')}"` : text,
+        ),
     );
   const ending = fc.constantFrom('\n', '\n', '\n', '\r\n', '\n\n');
   const pieces = fc.array(fc.integer({ min: 1, max: 400 }), { maxLength: 8 });
