@@ -1,8 +1,8 @@
 import type pg from 'pg';
-import { inTransaction, SAVEPOINT } from '../db/database.ts';
+import { type Database, inTransaction, SAVEPOINT } from '../db/database.ts';
 import { MoniepointError } from '../errors.ts';
 import { createAdmission } from './admit.ts';
-import { beginBulk, type KnownIds } from './bulk.ts';
+import { beginBulk, flush, type KnownIds } from './bulk.ts';
 import {
   adoptKeys,
   type Dictionaries,
@@ -25,6 +25,7 @@ import { createTally, giveUp, type Tally } from './tally.ts';
 
 /** What the files of one run have in common. */
 export type Run = {
+  readonly database: Pick<Database, 'connect'>;
   readonly client: pg.Client;
   readonly runId: number;
   /** There is a transaction around the whole run, which is rolled back. */
@@ -75,6 +76,7 @@ export async function importBatch(
   const isKept = files.every((file) => file.isKept);
   let mark = markOf(dictionaries);
   let rowsRead = 0;
+  let flushing: Promise<void> | null = null;
   const enter = (stage: Stage) => report({ type: 'stage', stage, files: files.length, rowsRead });
 
   const work = async (): Promise<FileResult[] | null> => {
@@ -97,6 +99,7 @@ export async function importBatch(
     await saveDictionaries(client, dictionaries);
     if (bulk !== null) enter('indexing');
     await bulk?.finish();
+    if (bulk?.needsFlush && isKept && !run.isDryRun) flushing = flush(run.database);
     enter('settling');
     const replaced = attempts.flatMap(({ loaded: one, replaces }) => (one === null ? [] : (replaces ?? [])));
     await takeOutFiles(client, replaced);
@@ -127,7 +130,12 @@ export async function importBatch(
     return attempts.map((one) => resultOf(one, isKept));
   };
 
-  const results = await inTransaction(client, work, run.isDryRun ? SAVEPOINT : undefined, isKept);
+  let results: FileResult[] | null;
+  try {
+    results = await inTransaction(client, work, run.isDryRun ? SAVEPOINT : undefined, isKept);
+  } finally {
+    await flushing;
+  }
   if (!isKept) forget(run, mark);
   return results;
 }

@@ -73,6 +73,28 @@ const indexesOf = (database: Database) =>
   );
 
 describe('the bulk path', () => {
+  it('has a new table written to disk before the commit where its rows are not in the WAL, and does without', async () => {
+    const paths = await writeDays(6);
+    const database = await createDatabase();
+    const roles: string[] = [];
+    const withoutFlush: Database = {
+      ...database,
+      connect: async (role) => {
+        roles.push(role);
+        return role === 'flush' ? Promise.reject(new Error('no connection is left')) : database.connect(role);
+      },
+    };
+    const [{ wal_level }] = (await query(database, 'SHOW wal_level')) as [{ wal_level: string }];
+    const flushes = () => roles.filter((role) => role === 'flush').length;
+    await load(withoutFlush, paths, { isDryRun: true });
+    expect(flushes()).toBe(0);
+    await load(withoutFlush, paths);
+    expect(flushes()).toBe(wal_level === 'minimal' ? 1 : 0);
+    await load(withoutFlush, await writeDays(6, 2));
+    expect(flushes()).toBe(wal_level === 'minimal' ? 1 : 0);
+    await expectVerified(database);
+  });
+
   it('stores the same as file by file, whatever the number of lanes', async () => {
     const paths = await writeDays(6);
     const expected = await createDatabase();

