@@ -40,8 +40,8 @@ export function admit(admission: Admission, rows: Rows, file: AdmittedFile, lane
   const { bytes, count } = rows;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   setKeys(admission, view, count, file, laneKeys);
-  const isNew = bulk === null ? NONE_IS_NEW : addIds(bulk.filter, view, EVENT_ID, ROW_BYTES, count);
-  if (bulk !== null && !bulk.tally.isGivenUp) countRows(bulk.tally, rows, view, isNew);
+  const isNew = bulk === null ? NONE_IS_NEW : addIds(bulk.filter, bytes, EVENT_ID, ROW_BYTES, count);
+  if (bulk !== null) countRows(bulk.tally, rows, isNew);
   return takeOutCandidates(admission.candidates, rows, isNew);
 }
 

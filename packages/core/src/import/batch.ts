@@ -83,8 +83,8 @@ export async function importBatch(
     if (bulkRows !== null) enter('preparing');
     const bulk = bulkRows === null ? null : await beginBulk(client, bulkRows, known);
     if (bulkRows !== null && bulk === null) return null;
-    const tally = createTally(dictionaries);
-    const admission = createAdmission(dictionaries, bulk && { ...bulk, tally });
+    const tally = bulk === null ? null : createTally(dictionaries);
+    const admission = createAdmission(dictionaries, bulk && tally && { ...bulk, tally });
     const loader = createLoader(run, admission);
     const attempts = await loadAll(run, files, loader, tally);
     const loaded = attempts.flatMap((one) => one.loaded ?? []);
@@ -120,7 +120,7 @@ export async function importBatch(
       );
     }
     if (isKept && loaded.length > 0) {
-      const months = await updateRollups(client, bulk === null ? null : tally, attempts[0]?.fileId as number);
+      const months = await updateRollups(client, tally, attempts[0]?.fileId as number);
       enter('publishing');
       await publish(client, months);
     }
@@ -148,9 +148,10 @@ export async function importBatch(
  * @returns the months, `YYYY-MM`, whose successes changed; some twice
  */
 async function updateRollups(client: pg.Client, tally: Tally | null, firstFileId: number): Promise<string[]> {
-  const entered = tally?.isGivenUp
-    ? await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS added`)
-    : [...(tally === null ? [] : await addTally(client, tally)), ...(await addToRollups(client, 'newcomer'))];
+  const entered =
+    tally?.counter === null
+      ? await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS added`)
+      : [...(tally === null ? [] : await addTally(client, tally)), ...(await addToRollups(client, 'newcomer'))];
   return [...entered, ...(await takeFromRollups(client, 'leaver'))];
 }
 
@@ -188,7 +189,12 @@ function refuseAborted(signal: AbortSignal): void {
   if (signal.aborted) throw new MoniepointError('interrupted', 'Interrupted before the commit.');
 }
 
-async function loadAll(run: Run, files: readonly PlannedFile[], loader: Loader, tally: Tally): Promise<Attempt[]> {
+async function loadAll(
+  run: Run,
+  files: readonly PlannedFile[],
+  loader: Loader,
+  tally: Tally | null,
+): Promise<Attempt[]> {
   const attempts: Attempt[] = [];
   const fileIds = await nextFileIds(run.client, files.length);
   try {
@@ -204,7 +210,7 @@ async function loadAll(run: Run, files: readonly PlannedFile[], loader: Loader, 
         if (!isAboutFile(error)) throw error;
         await loader.takeOut(fileId);
         forget(run, mark);
-        giveUp(tally); // it holds a part of the file by now
+        if (tally !== null) giveUp(tally); // it holds a part of the file by now
         attempts.push({ ...planned, fileId, startedAt, loaded: null, failure: error });
       }
     }

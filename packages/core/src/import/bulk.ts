@@ -3,7 +3,8 @@ import { to as copyTo } from 'pg-copy-streams';
 import { type Database, inTransaction, SAVEPOINT, withSession } from '../db/database.ts';
 import { errorCode } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
-import { addIds, createFilter, type Filter } from './filter.ts';
+import { ROWS_PER_BLOCK } from './encode.ts';
+import { addIds, createFilter, type Filter, sizeOfFilter } from './filter.ts';
 
 /**
  * The bulk path: `event` is loaded without its indexes, which are built afterwards. It holds the table alone until the
@@ -106,8 +107,9 @@ async function filterOfStored(
   newRows: number,
   known: Filter | null,
 ): Promise<Filter> {
-  const filter = createFilter(storedRows + newRows);
-  if (known !== null && known.words.length >= filter.words.length) return known;
+  const bytes = sizeOfFilter(storedRows + newRows);
+  if (known !== null && known.bytes >= bytes) return known;
+  const filter = createFilter(bytes);
   if (storedRows > 0) await addStoredIds(client, filter);
   return filter;
 }
@@ -160,10 +162,12 @@ async function addStoredIds(client: pg.Client, filter: Filter): Promise<void> {
   let toSkip = COPY_HEADER_BYTES;
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const count = Math.max(0, Math.floor((bytes.length - toSkip) / ID_ROW_BYTES));
-    addIds(filter, view, toSkip + ID_AT, ID_ROW_BYTES, count);
     const done = toSkip + count * ID_ROW_BYTES;
+    for (let row = 0; row < count; row += ROWS_PER_BLOCK) {
+      const at = toSkip + row * ID_ROW_BYTES + ID_AT;
+      addIds(filter, bytes, at, ID_ROW_BYTES, Math.min(count - row, ROWS_PER_BLOCK));
+    }
     rest = bytes.subarray(Math.min(done, bytes.length));
     toSkip = Math.max(0, done - bytes.length);
   }

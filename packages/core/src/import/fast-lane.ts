@@ -17,12 +17,11 @@
  * forms of id, time and amount that it takes.
  */
 
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { parseMerchantId, parseTimestamp, REQUIRED_COLUMNS } from '../activity.ts';
 import { createRows, monthOf, ROW_BYTES, ROWS_PER_BLOCK, type RowKeys, type Rows } from './encode.ts';
 import type { Header } from './parse.ts';
 import type { TakeFast } from './records.ts';
+import { type Exports, type Global, instantiate } from './wasm.ts';
 
 /** The memory of a lane, which its WebAssembly shares: what is read of the file, what is written, what is remembered. */
 export type LaneMemory = {
@@ -37,8 +36,7 @@ export type LaneMemory = {
 };
 
 /** What assembly/fast-lane.ts exports. Addresses are bytes of its memory. */
-type Scan = {
-  readonly memory: { readonly buffer: ArrayBuffer };
+type Scan = Exports & {
   readonly take: (start: number, line: number, newMerchant: number) => number;
   readonly setDate: (
     start: number,
@@ -52,27 +50,12 @@ type Scan = {
   readonly add: (table: number, length: number, id: number) => void;
   readonly find: (table: number, start: number, stop: number, nth: number) => number;
 } & Record<
-  | ('input' | 'columnOf' | 'value' | 'rows' | 'lines' | 'months')
-  | ('INPUT_BYTES' | 'MAX_VALUE_BYTES' | 'MAX_FIELDS')
-  | ('merchants' | 'kinds' | 'contexts')
-  | ('count' | 'stopped' | 'fieldStart' | 'fieldEnd'),
-  { value: number }
->;
-
-declare const WebAssembly: {
-  readonly Module: new (bytes: Buffer) => object;
-  readonly Instance: new (module: object) => { readonly exports: unknown };
-};
-
-let compiled: object | null = null;
-
-/** Compiled by the first lane of a thread: most commands have none. */
-function compile(): object {
-  // By the package's own name, which leads to what was built also where the sources run as they are.
-  const path = createRequire(import.meta.url).resolve('@moniepoint/core/import/fast-lane.wasm');
-  compiled ??= new WebAssembly.Module(readFileSync(path));
-  return compiled;
-}
+    | ('input' | 'columnOf' | 'value' | 'rows' | 'lines' | 'months')
+    | ('INPUT_BYTES' | 'MAX_VALUE_BYTES' | 'MAX_FIELDS')
+    | ('merchants' | 'kinds' | 'contexts')
+    | ('count' | 'stopped' | 'fieldStart' | 'fieldEnd'),
+    Global
+  >;
 
 /** Why `take` stopped, as in assembly/fast-lane.ts; else the slow lane has to look at the record. */
 const NEW_DATE = 1;
@@ -80,9 +63,9 @@ const NEW_MERCHANT = 2;
 const BLOCK_FULL = 3;
 
 export function createLaneMemory(): LaneMemory {
-  const scan = new WebAssembly.Instance(compile()).exports as Scan;
+  const scan = instantiate<Scan>('fast-lane');
   const { buffer } = scan.memory;
-  const view = (at: { value: number }, length: number) => Buffer.from(buffer, at.value, length);
+  const view = (at: Global, length: number) => Buffer.from(buffer, at.value, length);
   const laidOut = createRows();
   const rows: Rows = {
     bytes: view(scan.rows, ROWS_PER_BLOCK * ROW_BYTES),
@@ -173,7 +156,7 @@ export function createFastLane(
     return id;
   }
 
-  function remember(table: { value: number }, text: string, id: number): void {
+  function remember(table: Global, text: string, id: number): void {
     const length = Buffer.byteLength(text);
     if (length > memory.value.length) return;
     memory.value.write(text);

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { Dictionaries } from './codes.ts';
 import { createRows, OFFSETS, ROW_BYTES, type Rows } from './encode.ts';
-import { countRows, createTally, monthRows, totalRows } from './tally.ts';
+import { countRows, createTally, describeContext, describeKind, monthRows, totalRows } from './tally.ts';
 
 const known = (text: string) => ({ keys: new Map([[text, 1]]), nextKey: 2, added: [], saved: 0 });
 const DICTIONARIES: Dictionaries = {
@@ -12,7 +12,7 @@ const DICTIONARIES: Dictionaries = {
 };
 
 /** A block full of one row. */
-function blockOf(merchantKey: number, month: number, kobo: bigint): { rows: Rows; view: DataView } {
+function blockOf(merchantKey: number, month: number, kobo: bigint): Rows {
   const rows = createRows();
   rows.count = rows.lines.length;
   rows.months.fill(month);
@@ -23,7 +23,7 @@ function blockOf(merchantKey: number, month: number, kobo: bigint): { rows: Rows
     view.setInt32(at + OFFSETS.kindKey, 1);
     view.setInt32(at + OFFSETS.contextKey, 1);
   }
-  return { rows, view };
+  return rows;
 }
 
 it('sums are exact for any amounts, however many', () => {
@@ -38,10 +38,10 @@ it('sums are exact for any amounts, however many', () => {
         const tally = createTally(DICTIONARIES);
         let expected = 0n;
         for (const [amount, times] of blocks) {
-          const { rows, view } = blockOf(5000, 24_288, amount);
+          const rows = blockOf(5000, 24_288, amount);
           const isNew = new Uint8Array(rows.count).fill(1, 1); // the first is none
           // Many at once: the lower halves pass 2^52 after a million of them.
-          for (let n = 0; n < times; n += 1) countRows(tally, rows, view, isNew);
+          for (let n = 0; n < times; n += 1) countRows(tally, rows, isNew);
           expected += amount * BigInt(times * (rows.count - 1));
         }
         expect([...totalRows(tally)].map(([, sum]) => sum)).toEqual([expected]);
@@ -57,9 +57,9 @@ it('rows leave no merchant out and come in key order, months too', () => {
   const withEvents = [1, 5000, 6000, 6002, 9001];
   for (const month of [24_289, 24_288]) {
     for (const key of [...withEvents].reverse()) {
-      const { rows, view } = blockOf(key, month, 1n);
+      const rows = blockOf(key, month, 1n);
       rows.count = 2;
-      countRows(tally, rows, view, new Uint8Array(2).fill(1));
+      countRows(tally, rows, new Uint8Array(2).fill(1));
     }
   }
   expect([...totalRows(tally)].map(([key, kobo, successes]) => [key, kobo, successes])).toEqual(
@@ -71,10 +71,27 @@ it('rows leave no merchant out and come in key order, months too', () => {
 });
 
 it('gives up rather than grow without bound, and takes no memory after that', () => {
-  const tally = createTally(DICTIONARIES);
-  for (let month = 24_000; !tally.isGivenUp; month += 1) {
-    const { rows, view } = blockOf(100_000, month, 1n);
-    countRows(tally, rows, view, new Uint8Array(rows.count).fill(1));
+  for (const next of [
+    (n: number) => blockOf(100_000, 24_000 + n, 1n), // merchants in months
+    (n: number) => blockOf(n * 50_000, 24_000, 1n), // merchants
+    (n: number) => blockOf(1, n, 1n), // months
+  ]) {
+    const tally = createTally(DICTIONARIES);
+    for (let n = 0; tally.counter !== null; n += 1) {
+      const rows = next(n);
+      rows.count = 1;
+      countRows(tally, rows, new Uint8Array(1).fill(1));
+      expect(tally.counter?.memory.buffer.byteLength ?? 0).toBeLessThan(2 ** 28);
+      expect(n).toBeLessThan(10_000);
+    }
+    expect([[...totalRows(tally)], [...monthRows(tally)]]).toEqual([[], []]);
   }
-  expect([tally.months.size, tally.totals.length]).toEqual([0, 0]);
+});
+
+it('gives up where keys are beyond what it knows', () => {
+  const tally = createTally(DICTIONARIES);
+  describeKind(tally, 2 ** 18 - 1, 'POS,X');
+  expect(tally.counter).not.toBeNull();
+  describeContext(tally, 2 ** 18, 'SUCCESS,,,');
+  expect(tally.counter).toBeNull();
 });
