@@ -36,25 +36,25 @@ const FIRST_STAGE: usize = FIRST_PRODUCT + PRODUCTS * 4;
 
 /** For so many merchant keys, from 0 on, there is room. */
 export let capacity: i32 = 0;
-const FIRST_CAPACITY: i32 = 16 * 1024;
+/** What no merchant has touched of it takes no memory. */
+const FIRST_CAPACITY: i32 = 32 * 1024;
 
 /**
- * The months that have successes; each has its number in `monthNumbers`, and its table in `monthTables`. By merchant key: how many
- * successes (4 bytes), how often their sum in kobo went past 64 bits (4 bytes; down counts against up), and that sum (8 bytes).
+ * The months that have successes; each has its number in `monthNumbers`, and its table in `monthTables`. By merchant key: the sum of
+ * their amounts in kobo (8 bytes), and how many (4 bytes).
  */
 export let monthCount: i32 = 0;
 const MAX_MONTHS: i32 = 4096;
 export const monthNumbers: usize = memory.data(MAX_MONTHS * 4, 16);
 export const monthTables: usize = memory.data(MAX_MONTHS * 4, 16);
-export const MONTH_BYTES: i32 = 16;
-const WRAPS_AT: usize = 4;
-const SUM_AT: usize = 8;
+export const MONTH_BYTES: i32 = 12;
+const COUNT_AT: usize = 8;
 
 /** Beyond this much memory it is given up. */
 const MAX_BYTES: usize = 128 * 1024 * 1024;
 let top: usize = __heap_base;
 
-/** Counts the rows that are marked with 1; false where there is not enough room, and then what was counted is worthless. */
+/** Counts the rows that are marked with 1; false where memory or 64 bits are not enough, and then what was counted is worthless. */
 export function count(many: i32): bool {
   let lastMonth = -1;
   let table: usize = 0;
@@ -84,14 +84,13 @@ export function count(many: i32): bool {
       lastMonth = month;
     }
     const entry = table + usize(merchant) * MONTH_BYTES;
-    increase(entry);
+    increase(entry + COUNT_AT);
     const kobo = bswap<i64>(load<i64>(row, AMOUNT_KOBO));
-    const before = load<i64>(entry, SUM_AT);
+    const before = load<i64>(entry);
     const sum = before + kobo;
-    store<i64>(entry, sum, SUM_AT);
-    // Both have a sign that the sum has not.
-    if (((before ^ sum) & (kobo ^ sum)) < 0)
-      store<i32>(entry, load<i32>(entry, WRAPS_AT) + (kobo < 0 ? -1 : 1), WRAPS_AT);
+    // It went past 64 bits: both have a sign that it has not.
+    if (((before ^ sum) & (kobo ^ sum)) < 0) return false;
+    store<i64>(entry, sum);
   }
   return true;
 }

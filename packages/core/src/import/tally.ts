@@ -4,15 +4,15 @@ import { monthText, ROW_BYTES, type Rows } from './encode.ts';
 import { splitContext, splitKind } from './lane.ts';
 import { type Exports, type Global, instantiate } from './wasm.ts';
 
-/** The rollups of a batch, counted in memory while its rows pass by: in WebAssembly, whose integers of 64 bits keep sums exact. */
+/** The rollups of a batch, counted in memory while its rows pass by: in WebAssembly, in integers of 64 bits. */
 export type Tally = {
-  /** Null where it can't be trusted, or grew too large: then the database has to count. */
+  /** Null where it can't be trusted, or where it, or a sum, grew too large: then the database has to count. */
   counter: Counter | null;
 };
 
 /** What assembly/tally.ts exports. */
 type Counter = Exports & {
-  /** 0 where there is no room. */
+  /** 0 where memory or 64 bits are not enough. */
   readonly count: (rows: number) => number;
 } & Record<
     | ('rows' | 'months' | 'isNew')
@@ -116,14 +116,10 @@ function monthsIn({ memory, monthCount, monthNumbers, monthTables, MONTH_BYTES }
       firstDay: monthText(number),
       entryOf(key: number) {
         const at = table + key * MONTH_BYTES.value;
-        const wraps = view.getInt32(at + 4, true);
-        const sum = view.getBigInt64(at + 8, true);
-        return { count: view.getInt32(at, true), kobo: wraps === 0 ? sum : sum + BigInt(wraps) * TWO_64 };
+        return { kobo: view.getBigInt64(at, true), count: view.getInt32(at + 8, true) };
       },
     }));
 }
-
-const TWO_64 = 2n ** 64n;
 
 /** Of product_status. */
 export function* outcomeRows({ counter }: Tally): Generator<TallyRow> {
