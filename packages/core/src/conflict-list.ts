@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { REQUIRED_COLUMNS } from './activity.ts';
-import { eventTimestamp } from './db/schema.ts';
+import { eventTimestamp } from './import/encode.ts';
 import { refuseUnknownFile } from './reject-list.ts';
 
 /** An occurrence of an event that says something else than the stored one. */

@@ -1,6 +1,4 @@
-import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
-import { snapshot } from './db/schema.ts';
 import { IS_IMPORT_RUNNING } from './import/lock.ts';
 import type { Answers } from './metrics.ts';
 
@@ -22,16 +20,13 @@ export const SNAPSHOT_CHANNEL = 'moniepoint_snapshot';
 
 /** The newest published answers, or null when nothing was imported yet. */
 export async function readSnapshot(client: pg.Client): Promise<Snapshot | null> {
-  const [row] = await drizzle(client).select().from(snapshot);
-  return row === undefined
-    ? null
-    : {
-        dataId: row.dataId,
-        dataVersion: row.dataVersion,
-        asOf: row.publishedAt.toISOString(),
-        answers: row.answers,
-        monthVersions: row.monthVersions,
-      };
+  const { rows } = await client.query<Omit<Snapshot, 'dataVersion' | 'asOf'> & { version: string; at: Date }>(
+    `SELECT data_id AS "dataId", data_version AS version, published_at AS at, answers, month_versions AS "monthVersions"
+       FROM snapshot`,
+  );
+  if (rows[0] === undefined) return null;
+  const { version, at, ...snapshot } = rows[0];
+  return { ...snapshot, dataVersion: Number(version), asOf: at.toISOString() };
 }
 
 /**

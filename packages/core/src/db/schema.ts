@@ -19,6 +19,7 @@ import {
   uuid,
 } from 'drizzle-orm/pg-core';
 import type { CoercedColumn, RejectReason } from '../activity.ts';
+import { eventTimestamp } from '../import/encode.ts';
 import type { Answers } from '../metrics.ts';
 
 /**
@@ -358,10 +359,6 @@ export const reloadSchedule = pgTable(
   },
   (t) => [primaryKey({ name: 'reload_schedule_pkey', columns: [t.serverId] })],
 );
-
-/** `event_us` as timestamptz; in whole seconds and the rest, because an interval is multiplied by a double. */
-export const eventTimestamp = (us: string) =>
-  `(timestamptz 'epoch' + ${us} / 1000000 * interval '1 second' + ${us} % 1000000 * interval '1 microsecond')`;
 
 /** The stored events with the columns of the files they came from, for people who write SQL. */
 export const activity = pgView('activity', {

@@ -1,7 +1,4 @@
-import { gte } from 'drizzle-orm';
-import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
-import { context, kind, merchant } from '../db/schema.ts';
 import { splitContext, splitKind, TEXT_KINDS, type Texts } from './lane.ts';
 
 /** Text to integer key for one kind of value, complete in memory: it grows with merchants, not with rows. */
@@ -22,29 +19,27 @@ export type Dictionaries = Texts<Dictionary>;
  */
 export async function loadDictionaries(client: pg.Client): Promise<Dictionaries> {
   return {
-    merchants: dictionaryOf(await readEntries.merchants(client, 0)),
-    kinds: dictionaryOf(await readEntries.kinds(client, 0)),
-    contexts: dictionaryOf(await readEntries.contexts(client, 0)),
+    merchants: dictionaryOf(await readEntries(client, 'merchants', 0)),
+    kinds: dictionaryOf(await readEntries(client, 'kinds', 0)),
+    contexts: dictionaryOf(await readEntries(client, 'contexts', 0)),
   };
 }
 
 type Entry = [text: string, key: number];
 
-/** The entries of a table from a key on. */
-const readEntries: Texts<(client: pg.Client, firstKey: number) => Promise<Entry[]>> = {
-  merchants: async (client, firstKey) => {
-    const rows = await drizzle(client).select().from(merchant).where(gte(merchant.merchantKey, firstKey));
-    return rows.map((row): Entry => [row.merchantId, row.merchantKey]);
-  },
-  kinds: async (client, firstKey) => {
-    const rows = await drizzle(client).select().from(kind).where(gte(kind.kindKey, firstKey));
-    return rows.map((row): Entry => [`${row.product},${row.eventType}`, row.kindKey]);
-  },
-  contexts: async (client, firstKey) => {
-    const rows = await drizzle(client).select().from(context).where(gte(context.contextKey, firstKey));
-    return rows.map((row): Entry => [`${row.status},${row.channel},${row.merchantTier},${row.region}`, row.contextKey]);
-  },
+/** Key and text of each, as lane.ts puts it together. */
+const ENTRIES: Texts<string> = {
+  merchants: 'SELECT merchant_key AS key, merchant_id AS text FROM merchant WHERE merchant_key >= $1',
+  kinds: `SELECT kind_key AS key, concat_ws(',', product, event_type) AS text FROM kind WHERE kind_key >= $1`,
+  contexts: `SELECT context_key AS key, concat_ws(',', status, channel, merchant_tier, region) AS text
+               FROM context WHERE context_key >= $1`,
 };
+
+/** The entries of a table from a key on. */
+async function readEntries(client: pg.Client, which: keyof Dictionaries, firstKey: number): Promise<Entry[]> {
+  const { rows } = await client.query<{ key: number; text: string }>(ENTRIES[which], [firstKey]);
+  return rows.map(({ key, text }) => [text, key]);
+}
 
 /** A key that was given out here and means something else in the database, and the right one. */
 export type KeyChange = { readonly from: number; readonly to: number };
@@ -61,7 +56,7 @@ export async function adoptKeys(client: pg.Client, dictionaries: Dictionaries): 
     const dictionary = dictionaries[which];
     const own = dictionary.added.splice(dictionary.saved);
     const firstOwn = dictionary.nextKey - own.length;
-    const others = await readEntries[which](client, firstOwn);
+    const others = await readEntries(client, which, firstOwn);
     for (const text of own) dictionary.keys.delete(text);
     dictionary.nextKey = firstOwn;
     for (const [text, key] of others) {

@@ -32,6 +32,10 @@ export const EVENT_COLUMNS = [
   'context_key',
 ] as const;
 
+/** `event_us` as timestamptz in SQL; in whole seconds and the rest, because an interval is multiplied by a double. */
+export const eventTimestamp = (us: string) =>
+  `(timestamptz 'epoch' + ${us} / 1000000 * interval '1 second' + ${us} % 1000000 * interval '1 microsecond')`;
+
 /** Each value is preceded by its length as int32; the row by the number of columns as int16. */
 const COUNT_BYTES = 2;
 const LENGTH_BYTES = 4;

@@ -1,8 +1,5 @@
 import { lstat } from 'node:fs/promises';
-import { and, eq, inArray, sql } from 'drizzle-orm';
-import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
-import { importRun, ledger } from '../db/schema.ts';
 import { errorCode } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import type { SourceFile } from './discover.ts';
@@ -40,20 +37,25 @@ export async function refreshLoadedFile(
 }
 
 /** @param path undefined for all */
-function selectLoaded(client: pg.Client, path: string | undefined): Promise<LoadedFile[]> {
-  return drizzle(client)
-    .select({
-      fileId: ledger.fileId,
-      path: ledger.path,
-      name: ledger.name,
-      sizeBytes: ledger.sizeBytes,
-      mtimeNs: ledger.mtimeNs,
-      sha256: ledger.sha256,
-      events: sql`${ledger.accepted} - ${ledger.expired}`.mapWith(Number),
-    })
-    .from(ledger)
-    .where(and(eq(ledger.status, 'loaded'), path === undefined ? undefined : eq(ledger.path, path)));
+async function selectLoaded(client: pg.Client, path: string | undefined): Promise<LoadedFile[]> {
+  const { rows } = await client.query<
+    Pick<LoadedFile, 'path' | 'name' | 'sha256'> & Record<'file_id' | 'events', number> & SizeAndTime
+  >(
+    `SELECT file_id, path, name, size_bytes, mtime_ns, sha256, (accepted - expired)::float8 AS events
+       FROM ledger
+      WHERE status = 'loaded' AND path = coalesce($1, path)`,
+    [path],
+  );
+  return rows.map(({ file_id, size_bytes, mtime_ns, ...row }) => ({
+    ...row,
+    fileId: file_id,
+    sizeBytes: Number(size_bytes),
+    mtimeNs: mtime_ns === null ? null : BigInt(mtime_ns),
+  }));
 }
+
+/** As the driver gives them. */
+type SizeAndTime = { readonly size_bytes: string; readonly mtime_ns: string | null };
 
 /** What to do with a file: load it, leave it, or read it again to show that nothing of it is new. */
 export type Decision = {
@@ -95,10 +97,10 @@ export async function decideOn(
       return { action: 'load', replaces: same, isChanged: false };
     }
     loadedFiles.delete(same.path);
-    const { rowCount } = await drizzle(client)
-      .update(ledger)
-      .set({ path: file.path, mtimeNs })
-      .where(and(eq(ledger.fileId, same.fileId), eq(ledger.status, 'loaded')));
+    const { rowCount } = await client.query(
+      `UPDATE ledger SET path = $2, mtime_ns = $3 WHERE file_id = $1 AND status = 'loaded'`,
+      [same.fileId, file.path, mtimeNs],
+    );
     // Another importer took it out meanwhile, because nothing lay where it was.
     if (rowCount === 0) return { action: 'load', replaces: null, isChanged: false };
     loadedFiles.set(file.path, { ...same, path: file.path, mtimeNs });
@@ -166,46 +168,38 @@ export async function lockLoaded(client: pg.Client, versions: readonly LoadedFil
 
 /** What this run has loaded, by path: after a lost connection nobody knows whether the last commit was done. */
 export async function readResultsOf(client: pg.Client, runId: number): Promise<Map<string, FileResult>> {
-  const rows = await drizzle(client)
-    .select()
-    .from(ledger)
-    .where(and(eq(ledger.runId, runId), eq(ledger.status, 'loaded')));
-  const superseded = await drizzle(client)
-    .select({ path: ledger.path })
-    .from(ledger)
-    .where(eq(ledger.status, 'superseded'));
-  const before = new Set(superseded.map(({ path }) => path));
+  const { rows } = await client.query<Omit<FileResult, 'sizeBytes' | 'error'> & { readonly size_bytes: string }>(
+    `SELECT path, name, size_bytes,
+            CASE WHEN EXISTS (SELECT FROM ledger AS before WHERE before.path = ledger.path AND before.status = 'superseded')
+                 THEN 'superseded' ELSE 'loaded' END AS status,
+            jsonb_build_object('read', rows_read, 'accepted', accepted, 'expired', expired, 'duplicate', duplicate,
+                               'conflict', conflict, 'rejected', rejected, 'coerced', coerced,
+                               'rejectedByReason', rejected_by_reason, 'coercedByColumn', coerced_by_column) AS counts
+       FROM ledger
+      WHERE run_id = $1 AND status = 'loaded'`,
+    [runId],
+  );
   return new Map(
-    rows.map((row) => {
-      const { path, name, sizeBytes, rowsRead: read, accepted, expired, duplicate, conflict, rejected, coerced } = row;
-      const { rejectedByReason, coercedByColumn } = row;
-      const counts = {
-        ...{ read, accepted, expired, duplicate, conflict, rejected, coerced },
-        rejectedByReason,
-        coercedByColumn,
-      };
-      return [path, { path, name, sizeBytes, status: before.has(path) ? 'superseded' : 'loaded', error: null, counts }];
-    }),
+    rows.map(({ size_bytes, ...row }) => [row.path, { ...row, sizeBytes: Number(size_bytes), error: null }]),
   );
 }
 
 /** Which of these versions were pruned. */
 export async function readPruned(client: pg.Client, fileIds: readonly number[]): Promise<string[]> {
-  const rows = await drizzle(client)
-    .select({ path: ledger.path })
-    .from(ledger)
-    .where(and(inArray(ledger.fileId, [...fileIds]), eq(ledger.status, 'pruned')))
-    .orderBy(ledger.path);
+  const { rows } = await client.query<{ path: string }>(
+    `SELECT path FROM ledger WHERE file_id = ANY($1) AND status = 'pruned' ORDER BY path`,
+    [fileIds],
+  );
   return rows.map(({ path }) => path);
 }
 
 /** Opens the run's row and returns its id. */
 export async function startRun(client: pg.Client): Promise<number> {
-  const [row] = await drizzle(client)
-    .insert(importRun)
-    .values({ startedAt: new Date(), programVersion: VERSION })
-    .returning({ runId: importRun.runId });
-  return row!.runId;
+  const { rows } = await client.query<{ run_id: number }>(
+    'INSERT INTO import_run (started_at, program_version) VALUES ($1, $2) RETURNING run_id',
+    [new Date(), VERSION],
+  );
+  return rows[0]!.run_id;
 }
 
 export async function finishRun(
@@ -213,7 +207,11 @@ export async function finishRun(
   runId: number,
   outcome: 'done' | 'failed' | 'incomplete' | 'interrupted',
 ): Promise<void> {
-  await drizzle(client).update(importRun).set({ finishedAt: new Date(), outcome }).where(eq(importRun.runId, runId));
+  await client.query('UPDATE import_run SET finished_at = $2, outcome = $3 WHERE run_id = $1', [
+    runId,
+    new Date(),
+    outcome,
+  ]);
 }
 
 /** Ids for the next file versions: given out once, also when the load is rolled back. */
@@ -246,10 +244,7 @@ export async function retire(
   status: 'superseded' | 'pruned',
 ): Promise<void> {
   if (fileIds.length === 0) return;
-  await drizzle(client)
-    .update(ledger)
-    .set({ status })
-    .where(inArray(ledger.fileId, [...fileIds]));
+  await client.query('UPDATE ledger SET status = $2 WHERE file_id = ANY($1)', [fileIds, status]);
 }
 
 /** Corrects the counts of loaded files, of which events were stored or displaced because other files came or went. */
@@ -268,33 +263,32 @@ export async function recount(client: pg.Client, later: ReadonlyMap<number, Late
 /** Writes the lines of loaded files, in the transaction that loads them, or of failed attempts. */
 export async function record(client: pg.Client, entries: readonly LedgerEntry[]): Promise<void> {
   const finishedAt = new Date();
-  for (let first = 0; first < entries.length; first += ROWS_PER_INSERT) {
-    const rows = entries.slice(first, first + ROWS_PER_INSERT).map((entry) => rowOf(entry, finishedAt));
-    await drizzle(client).insert(ledger).overridingSystemValue().values(rows);
-  }
+  const columns = COLUMNS.join(', ');
+  await client.query(
+    `INSERT INTO ledger (${columns}) OVERRIDING SYSTEM VALUE
+     SELECT ${columns} FROM jsonb_populate_recordset(NULL::ledger, $1::jsonb)`,
+    [JSON.stringify(entries.map((entry) => rowOf(entry, finishedAt)))],
+  );
 }
 
-/** A statement takes at most 65,535 values. */
-const ROWS_PER_INSERT = 1000;
+const COLUMNS = [
+  ...['file_id', 'run_id', 'status', 'path', 'name', 'header', 'size_bytes', 'mtime_ns', 'sha256', 'error'],
+  ...['rows_read', 'accepted', 'expired', 'duplicate', 'conflict', 'rejected', 'coerced'],
+  ...['rejected_by_reason', 'coerced_by_column', 'started_at', 'finished_at', 'program_version'],
+] as const;
 
-function rowOf({ counts, file, content, ...entry }: LedgerEntry, finishedAt: Date): typeof ledger.$inferInsert {
+/** Values of the columns as JSON. */
+function rowOf(entry: LedgerEntry, finishedAt: Date): Record<(typeof COLUMNS)[number], unknown> {
+  const { fileId, runId, status, file, header, content, counts, error, startedAt } = entry;
+  const { read, accepted, expired, duplicate, conflict, rejected, coerced } = counts;
   return {
-    ...entry,
-    path: file.path,
-    name: file.name,
-    sizeBytes: content?.sizeBytes ?? file.sizeBytes,
-    mtimeNs: content?.mtimeNs ?? null,
-    sha256: content === null ? null : Buffer.from(content.sha256),
-    rowsRead: counts.read,
-    accepted: counts.accepted,
-    expired: counts.expired,
-    duplicate: counts.duplicate,
-    conflict: counts.conflict,
-    rejected: counts.rejected,
-    coerced: counts.coerced,
-    rejectedByReason: counts.rejectedByReason,
-    coercedByColumn: counts.coercedByColumn,
-    finishedAt,
-    programVersion: VERSION,
+    ...{ file_id: fileId, run_id: runId, status, path: file.path, name: file.name, header, error },
+    size_bytes: content?.sizeBytes ?? file.sizeBytes,
+    mtime_ns: content?.mtimeNs?.toString() ?? null,
+    sha256: content === null ? null : `\\x${Buffer.from(content.sha256).toString('hex')}`,
+    ...{ rows_read: read, accepted, expired, duplicate, conflict, rejected, coerced },
+    rejected_by_reason: counts.rejectedByReason,
+    coerced_by_column: counts.coercedByColumn,
+    ...{ started_at: startedAt, finished_at: finishedAt, program_version: VERSION },
   };
 }

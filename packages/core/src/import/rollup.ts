@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { KYC_STAGES, PRODUCTS } from '../activity.ts';
-import { eventTimestamp } from '../db/schema.ts';
 import { copyInto, TEXT } from './copy.ts';
+import { eventTimestamp } from './encode.ts';
 import { monthRows, monthsOf, outcomeRows, type Tally, type TallyRow, totalRows } from './tally.ts';
 
 /** Columns of merchant_total: events of each product, and successful KYC events of each stage. */
