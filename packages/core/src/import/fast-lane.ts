@@ -9,6 +9,8 @@
  * merchant, its product and event type, or its status, channel, region and tier good as they stand, their raw bytes are
  * kept with the ids it gave; the same bytes then mean the same again, since these rules look at nothing but the field.
  * There are few of the latter, but many merchants: so one that is not known yet is judged here, by the slow lane's rule.
+ * A record whose columns stand in another order, or that has quotes, is arranged first: columns in order, quotes only where a
+ * comma or a quote asks for them. So each field has one form, by which it is remembered.
  *
  * The bytes are looked at in WebAssembly (assembly/fast-lane.ts), sixteen at a time. What comes up once a day or once a merchant
  * is asked for here.
