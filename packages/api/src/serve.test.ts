@@ -82,7 +82,7 @@ describe('the live snapshot', () => {
     await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe('1');
     for (const asked of ['FROM merchant ', 'FROM open_reject'])
       await expect.poll(() => statements.filter((text) => text.includes(asked))).toHaveLength(1);
-    const begin = statements.findIndex((text) => text.includes('from "snapshot"')) - 1;
+    const begin = statements.findIndex((text) => text.includes('AS "monthVersions"')) - 1;
     const asReader = `${READ_ONLY_MOMENT.begin}; SET LOCAL ROLE moniepoint_reader`;
     const begins = statements.slice(begin).filter((text) => text.startsWith('BEGIN'));
     expect(begins.length).toBeGreaterThanOrEqual(2);
