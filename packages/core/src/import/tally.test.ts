@@ -28,15 +28,18 @@ function blockOf(merchantKey: number, month: number, kobo: bigint): Rows {
 
 it('sums are exact for any amounts, however many, or given up where they go past 64 bits', () => {
   const kobo = fc.oneof(
-    fc.bigInt({ min: -(10n ** 18n), max: 10n ** 18n }),
-    fc.bigInt({ min: -(10n ** 13n), max: 10n ** 13n }),
-    fc.constantFrom(-1n, 0n, 2n ** 32n - 1n, 2n ** 32n, -(2n ** 32n), 10n ** 18n, -(10n ** 18n)),
+    { weight: 1, arbitrary: fc.bigInt({ min: -(10n ** 18n), max: 10n ** 18n }) },
+    { weight: 4, arbitrary: fc.bigInt({ min: -(10n ** 13n), max: 10n ** 13n }) },
+    { weight: 2, arbitrary: fc.constantFrom(-1n, 0n, 2n ** 32n - 1n, 2n ** 32n, -(2n ** 32n)) },
   );
   let exact = 0;
   let givenUp = 0;
   fc.assert(
     fc.property(
-      fc.array(fc.tuple(kobo, fc.integer({ min: 1, max: 50 }), fc.integer({ min: 1, max: 4096 })), { minLength: 1 }),
+      fc.array(fc.tuple(kobo, fc.integer({ min: 1, max: 50 }), fc.integer({ min: 1, max: 4096 })), {
+        minLength: 1,
+        maxLength: 4,
+      }),
       (blocks) => {
         const tally = createTally(DICTIONARIES);
         let expected = 0n;
@@ -62,7 +65,7 @@ it('sums are exact for any amounts, however many, or given up where they go past
         );
       },
     ),
-    { numRuns: 60 },
+    { numRuns: 100 },
   );
   expect(exact).toBeGreaterThan(5);
   expect(givenUp).toBeGreaterThan(5);
