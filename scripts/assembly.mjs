@@ -11,7 +11,8 @@ const config = new URL('asconfig.json', folder);
 const compiler = require.resolve('assemblyscript/package.json');
 for (const [name, { outFile }] of Object.entries(JSON.parse(readFileSync(config, 'utf8')).targets)) {
   const source = `assembly/${name}.ts`;
-  const newest = Math.max(timeOf(new URL(source, folder)), timeOf(config), timeOf(compiler));
+  const inputs = [new URL(source, folder), new URL('assembly/layout.ts', folder), config, compiler];
+  const newest = Math.max(...inputs.map(timeOf));
   if (timeOf(new URL(outFile, folder)) > newest) continue;
   const asc = require.resolve('assemblyscript/bin/asc.js');
   execFileSync(process.execPath, [asc, source, '--target', name], { cwd: folder, stdio: 'inherit' });

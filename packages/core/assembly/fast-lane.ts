@@ -3,15 +3,16 @@
 // One instance is the memory of one lane: the bytes of the file that it reads, the block of rows that it fills, and the values
 // that it remembers. All places are addresses in that memory.
 
-/** encode.ts: ROWS_PER_BLOCK, and the offsets that follow from LAYOUT. */
-const ROWS_PER_BLOCK: i32 = 4096;
-const ROW_BYTES: i32 = 78;
-const EVENT_ID: usize = 6;
-const EVENT_US: usize = 26;
-const AMOUNT_KOBO: usize = 38;
-const MERCHANT_KEY: usize = 58;
-const KIND_KEY: usize = 66;
-const CONTEXT_KEY: usize = 74;
+import {
+  AMOUNT_KOBO,
+  CONTEXT_KEY,
+  EVENT_ID,
+  EVENT_US,
+  KIND_KEY,
+  MERCHANT_KEY,
+  ROW_BYTES,
+  ROWS_PER_BLOCK,
+} from './layout';
 
 export const INPUT_BYTES: i32 = 2 * 1024 * 1024;
 const ARRANGED_BYTES: i32 = 64 * 1024;
@@ -135,8 +136,8 @@ export function take(start: usize, line: f64, newMerchant: i32): usize {
 }
 
 /** Of each column of the record that is being arranged: where its value begins and ends, and how many commas are in it. */
-const spans: usize = memory.data(COLUMNS * 12, 16);
 const SPAN_BYTES: i32 = 12;
+const spans: usize = memory.data(COLUMNS * SPAN_BYTES, 16);
 const START_AT: usize = 0;
 const END_AT: usize = 4;
 const COMMAS_AT: usize = 8;

@@ -2,9 +2,7 @@
 //
 // One instance is one filter.
 
-/** encode.ts: ROWS_PER_BLOCK, ROW_BYTES. */
-const ROWS_PER_BLOCK: i32 = 4096;
-const ROW_BYTES: i32 = 78;
+import { ROW_BYTES, ROWS_PER_BLOCK } from './layout';
 
 /** Where ids stand, and for each of them afterwards whether it was new: 1 or 0. */
 export const input: usize = memory.data(ROWS_PER_BLOCK * ROW_BYTES, 16);

@@ -2,13 +2,7 @@
 //
 // One instance counts one batch. Its tables grow with merchants and months: they are laid anew behind the old ones then.
 
-/** encode.ts: ROWS_PER_BLOCK, and the offsets that follow from LAYOUT. */
-const ROWS_PER_BLOCK: i32 = 4096;
-const ROW_BYTES: i32 = 78;
-const AMOUNT_KOBO: usize = 38;
-const MERCHANT_KEY: usize = 58;
-const KIND_KEY: usize = 66;
-const CONTEXT_KEY: usize = 74;
+import { AMOUNT_KOBO, CONTEXT_KEY, KIND_KEY, MERCHANT_KEY, ROW_BYTES, ROWS_PER_BLOCK } from './layout';
 
 /** Where a block of rows stands, whose keys are in place; the month of each; and which of them are to be counted. */
 export const rows: usize = memory.data(ROWS_PER_BLOCK * ROW_BYTES, 16);

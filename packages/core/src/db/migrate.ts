@@ -25,7 +25,7 @@ export async function migrate(client: pg.Client): Promise<string[]> {
   await refuseNewerSchema(client);
   const journal = await readJournal();
   if ((await newestApplied(client)) === newestOf(journal)) return [];
-  // Loaded here, because it brings a third of the files that a command loads, and is rarely needed.
+  // Loaded here, because no other package brings as many files along, and it is rarely needed.
   const { drizzle } = await import('drizzle-orm/node-postgres');
   const { migrate: applyMigrations } = await import('drizzle-orm/node-postgres/migrator');
   await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);

@@ -83,8 +83,8 @@ export async function importBatch(
     if (bulkRows !== null) enter('preparing');
     const bulk = bulkRows === null ? null : await beginBulk(client, bulkRows, known);
     if (bulkRows !== null && bulk === null) return null;
-    const tally = bulk === null ? null : createTally(dictionaries);
-    const admission = createAdmission(dictionaries, bulk && tally && { ...bulk, tally });
+    const admission = createAdmission(dictionaries, bulk && { ...bulk, tally: createTally(dictionaries) });
+    const tally = admission.bulk?.tally ?? null;
     const loader = createLoader(run, admission);
     const attempts = await loadAll(run, files, loader, tally);
     const loaded = attempts.flatMap((one) => one.loaded ?? []);

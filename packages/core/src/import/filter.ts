@@ -46,7 +46,10 @@ export function sizeOfFilter(ids: number, memory = memoryOfMachine()): number {
   return bytes;
 }
 
-/** @param bytes a power of two */
+/**
+ * @param bytes a power of two
+ * @throws RangeError where the system has no such memory
+ */
 export function createFilter(bytes: number): Filter {
   const blocks = instantiate<Blocks>('filter');
   if (!blocks.create(bytes)) throw new RangeError(`There is no memory for a filter of ${bytes} bytes`);

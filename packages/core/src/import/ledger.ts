@@ -38,9 +38,7 @@ export async function refreshLoadedFile(
 
 /** @param path undefined for all */
 async function selectLoaded(client: pg.Client, path: string | undefined): Promise<LoadedFile[]> {
-  const { rows } = await client.query<
-    Pick<LoadedFile, 'path' | 'name' | 'sha256'> & Record<'file_id' | 'events', number> & SizeAndTime
-  >(
+  const { rows } = await client.query<LoadedRow>(
     `SELECT file_id, path, name, size_bytes, mtime_ns, sha256, (accepted - expired)::float8 AS events
        FROM ledger
       WHERE status = 'loaded' AND path = coalesce($1, path)`,
@@ -54,8 +52,12 @@ async function selectLoaded(client: pg.Client, path: string | undefined): Promis
   }));
 }
 
-/** As the driver gives them. */
-type SizeAndTime = { readonly size_bytes: string; readonly mtime_ns: string | null };
+/** As the driver gives it. */
+type LoadedRow = Pick<LoadedFile, 'path' | 'name' | 'sha256' | 'events'> & {
+  readonly file_id: number;
+  readonly size_bytes: string;
+  readonly mtime_ns: string | null;
+};
 
 /** What to do with a file: load it, leave it, or read it again to show that nothing of it is new. */
 export type Decision = {
@@ -260,25 +262,24 @@ export async function recount(client: pg.Client, later: ReadonlyMap<number, Late
   );
 }
 
-/** Writes the lines of loaded files, in the transaction that loads them, or of failed attempts. */
+/**
+ * Writes the lines of loaded files, in the transaction that loads them, or of failed attempts.
+ *
+ * @param entries at least one
+ */
 export async function record(client: pg.Client, entries: readonly LedgerEntry[]): Promise<void> {
   const finishedAt = new Date();
-  const columns = COLUMNS.join(', ');
+  const rows = entries.map((entry) => rowOf(entry, finishedAt));
+  const columns = Object.keys(rows[0] as object).join(', ');
   await client.query(
     `INSERT INTO ledger (${columns}) OVERRIDING SYSTEM VALUE
      SELECT ${columns} FROM jsonb_populate_recordset(NULL::ledger, $1::jsonb)`,
-    [JSON.stringify(entries.map((entry) => rowOf(entry, finishedAt)))],
+    [JSON.stringify(rows)],
   );
 }
 
-const COLUMNS = [
-  ...['file_id', 'run_id', 'status', 'path', 'name', 'header', 'size_bytes', 'mtime_ns', 'sha256', 'error'],
-  ...['rows_read', 'accepted', 'expired', 'duplicate', 'conflict', 'rejected', 'coerced'],
-  ...['rejected_by_reason', 'coerced_by_column', 'started_at', 'finished_at', 'program_version'],
-] as const;
-
-/** Values of the columns as JSON. */
-function rowOf(entry: LedgerEntry, finishedAt: Date): Record<(typeof COLUMNS)[number], unknown> {
+/** Every column with its value for JSON. */
+function rowOf(entry: LedgerEntry, finishedAt: Date): object {
   const { fileId, runId, status, file, header, content, counts, error, startedAt } = entry;
   const { read, accepted, expired, duplicate, conflict, rejected, coerced } = counts;
   return {
