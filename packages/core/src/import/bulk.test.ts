@@ -68,7 +68,7 @@ const indexesOf = (database: Database) =>
     `SELECT pg_get_indexdef(indexrelid) AS definition, pg_get_constraintdef(c.oid) AS "constraint"
        FROM pg_index
        LEFT JOIN pg_constraint c ON conindid = indexrelid
-      WHERE indrelid = 'event'::regclass
+      WHERE indrelid IN ('event'::regclass, 'duplicate'::regclass)
       ORDER BY 1`,
   );
 
@@ -194,7 +194,7 @@ describe('the bulk path', () => {
     const database = await createDatabase();
     await query(database, 'CREATE INDEX mine ON event (merchant_key) WHERE amount_kobo > 0');
     const indexes = await indexesOf(database);
-    expect(indexes).toHaveLength(3);
+    expect(indexes).toHaveLength(5);
     await load(database, await writeDays(5));
     expect(await indexesOf(database)).toEqual(indexes);
   });
@@ -206,6 +206,21 @@ describe('the bulk path', () => {
     const result = await load(database, await writeDays(5));
     await reader.end();
     expect(result.snapshot?.dataVersion).toBe(5);
+    await expectVerified(database);
+  });
+
+  it('waits for nobody who reads the duplicates, and who may wait for the events', async () => {
+    const database = await createDatabase();
+    const reader = await database.connect('test');
+    await reader.query('BEGIN; SELECT FROM duplicate');
+    let reading: Promise<{ rowCount: number | null }> | null = null;
+    const readEvents = (event: ImportEvent) => {
+      if (event.type === 'stage' && event.stage === 'indexing') reading = reader.query('SELECT FROM event');
+    };
+    const result = await runImport(database, await writeDays(5), PLAIN_IMPORT, readEvents, noSignal);
+    expect(result.snapshot?.dataVersion).toBe(1);
+    expect(await reading).toMatchObject({ rowCount: result.counts.accepted });
+    await reader.end();
     await expectVerified(database);
   });
 

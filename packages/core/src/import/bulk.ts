@@ -69,7 +69,7 @@ const rowsIn = ({ file: { name, sizeBytes } }: { readonly file: Pick<SourceFile,
  *   nobody should have to wait for us meanwhile
  */
 export async function beginBulk(client: pg.Client, newRows: number, known: KnownIds): Promise<Bulk | null> {
-  if (!(await mayAlterEvents(client)) || !(await lockEvents(client))) return null;
+  if (!(await mayAlter(client, 'event')) || !(await lockAlone(client, 'event', LOCK_WAIT))) return null;
   const { rows: found } = await client.query<{ rows: string; has_minimal_wal: boolean }>(
     `SELECT count(*) AS rows, current_setting('wal_level') = 'minimal' AS has_minimal_wal FROM event`,
   );
@@ -79,16 +79,27 @@ export async function beginBulk(client: pg.Client, newRows: number, known: Known
   const filter = await filterOfStored(client, storedRows, newRows, known.filter);
   known.filter = filter;
 
-  const { rows: indexes } = await client.query<{ drop: string; build: string }>(INDEXES);
-  for (const { drop } of indexes) await client.query(drop);
   return {
     filter,
     isNewTable: storedRows === 0,
     needsFlush: storedRows === 0 && found[0]?.has_minimal_wal === true,
-    finish: async () => {
-      for (const { build } of indexes) await client.query(build);
-    },
+    finish: await dropIndexes(client, 'event'),
   };
+}
+
+/**
+ * Fills `duplicate`: while it is empty, and nobody reads it, without its indexes, which are built afterwards. 72,000 rows take 0.17 s
+ * then, and else 0.46 s.
+ *
+ * @param fill inserts the rows, inside the caller's transaction
+ */
+export async function fillDuplicates(client: pg.Client, fill: () => Promise<unknown>): Promise<void> {
+  const isEmpty = (await client.query('SELECT FROM duplicate LIMIT 1')).rowCount === 0;
+  // Nobody is waited for: who reads it may wait for `event`, which is ours.
+  const isOurs = isEmpty && (await mayAlter(client, 'duplicate')) && (await lockAlone(client, 'duplicate', 'none'));
+  const buildIndexes = isOurs ? await dropIndexes(client, 'duplicate') : null;
+  await fill();
+  await buildIndexes?.();
 }
 
 /**
@@ -117,19 +128,22 @@ async function filterOfStored(
 const LOCK_WAIT = '1s';
 const LOCK_NOT_AVAILABLE = '55P03';
 
+type Table = 'event' | 'duplicate';
+
 /** A role that may only load rows cannot drop an index. */
-export async function mayAlterEvents(client: pg.Client): Promise<boolean> {
+export async function mayAlter(client: pg.Client, table: Table): Promise<boolean> {
   const { rows } = await client.query<{ may: boolean }>(
-    `SELECT pg_has_role(relowner, 'USAGE') AS may FROM pg_class WHERE oid = 'event'::regclass`,
+    `SELECT pg_has_role(relowner, 'USAGE') AS may FROM pg_class WHERE oid = '${table}'::regclass`,
   );
   return rows[0]?.may === true;
 }
 
-async function lockEvents(client: pg.Client): Promise<boolean> {
+/** Locks a table against everybody else until the transaction ends; false where somebody who uses it does not end in time. */
+async function lockAlone(client: pg.Client, table: Table, wait: typeof LOCK_WAIT | 'none'): Promise<boolean> {
   try {
     const lock = async () => {
-      await client.query(`SET LOCAL lock_timeout = '${LOCK_WAIT}'`);
-      await client.query('LOCK TABLE event IN ACCESS EXCLUSIVE MODE');
+      if (wait !== 'none') await client.query(`SET LOCAL lock_timeout = '${wait}'`);
+      await client.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE ${wait === 'none' ? 'NOWAIT' : ''}`);
       await client.query('SET LOCAL lock_timeout TO DEFAULT');
     };
     await inTransaction(client, lock, SAVEPOINT);
@@ -140,16 +154,27 @@ async function lockEvents(client: pg.Client): Promise<boolean> {
   }
 }
 
-/** How to drop and build each index of `event`, ours and those that somebody added; keys by their constraints. */
-const INDEXES = `
-  SELECT CASE WHEN c.oid IS NULL THEN format('DROP INDEX %s', i.indexrelid::regclass)
-              ELSE format('ALTER TABLE event DROP CONSTRAINT %I', c.conname) END AS drop,
-         CASE WHEN c.oid IS NULL THEN pg_get_indexdef(i.indexrelid)
-              ELSE format('ALTER TABLE event ADD CONSTRAINT %I %s', c.conname, pg_get_constraintdef(c.oid)) END AS build
-    FROM pg_index i
-    LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.conrelid = i.indrelid
-   WHERE i.indrelid = 'event'::regclass
-   ORDER BY c.oid IS NULL, i.indexrelid`;
+/**
+ * Drops all indexes of a table, ours and those that somebody added; keys by their constraints.
+ *
+ * @returns builds them again
+ */
+async function dropIndexes(client: pg.Client, table: Table): Promise<() => Promise<void>> {
+  const { rows: indexes } = await client.query<{ drop: string; build: string }>(
+    `SELECT CASE WHEN c.oid IS NULL THEN format('DROP INDEX %s', i.indexrelid::regclass)
+                 ELSE format('ALTER TABLE ${table} DROP CONSTRAINT %I', c.conname) END AS drop,
+            CASE WHEN c.oid IS NULL THEN pg_get_indexdef(i.indexrelid)
+                 ELSE format('ALTER TABLE ${table} ADD CONSTRAINT %I %s', c.conname, pg_get_constraintdef(c.oid)) END AS build
+       FROM pg_index i
+       LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.conrelid = i.indrelid
+      WHERE i.indrelid = '${table}'::regclass
+      ORDER BY c.oid IS NULL, i.indexrelid`,
+  );
+  for (const { drop } of indexes) await client.query(drop);
+  return async () => {
+    for (const { build } of indexes) await client.query(build);
+  };
+}
 
 /** Signature, flags and header extension; then 2 bytes of column count and 4 of length before each id. */
 const COPY_HEADER_BYTES = 19;

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { inTransaction } from '../db/database.ts';
 import { MoniepointError } from '../errors.ts';
-import { mayAlterEvents } from './bulk.ts';
+import { mayAlter } from './bulk.ts';
 import { dayOf } from './discover.ts';
 import { readLoadedFiles, recount } from './ledger.ts';
 import { publish } from './publish.ts';
@@ -234,7 +234,7 @@ async function cleanUp(client: pg.Client, keptFrom: string): Promise<void> {
   await client.query('DELETE FROM merchant_month WHERE month < $1 AND success_count = 0 AND success_kobo = 0', [
     `${keptFrom}-01`,
   ]);
-  if (!(await mayAlterEvents(client))) return;
+  if (!(await mayAlter(client, 'event'))) return;
   await client.query('VACUUM event');
   // Its ranges only ever widen; files that fill the room would be found in those of the ones that left as well.
   await client.query('REINDEX INDEX event_file_id_event_us_idx');

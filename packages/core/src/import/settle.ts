@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { fillDuplicates } from './bulk.ts';
 import type { KeyChange } from './codes.ts';
 import { EVENT_COLUMNS } from './encode.ts';
 import type { Texts } from './lane.ts';
@@ -105,17 +106,9 @@ export async function settle(
      SELECT ${COLUMNS} FROM judged WHERE stored_file_id IS NULL AND nth = 1 ORDER BY event_id`,
   );
   await client.query(`INSERT INTO event (${COLUMNS}) SELECT ${COLUMNS} FROM newcomer`);
-  await client.query(
-    `INSERT INTO duplicate (${COLUMNS}, line, is_conflict)
-     SELECT ${COLUMNS}, line, is_conflict
-       FROM judged
-      WHERE stored_file_id IS NOT NULL
-      UNION ALL
-     SELECT ${columnsOf('j')}, j.line, ${differs('j', 'first')}
-       FROM judged j
-       JOIN judged first ON first.event_id = j.event_id AND first.nth = 1
-      WHERE j.stored_file_id IS NULL AND j.nth > 1`,
-  );
+  const addDuplicates = () => client.query(ADD_DUPLICATES);
+  if (isBulk) await fillDuplicates(client, addDuplicates);
+  else await addDuplicates();
 
   await followRepairs(
     client,
@@ -133,6 +126,17 @@ export async function settle(
   for (const { file_id, duplicate, conflict } of rows) later.set(file_id, { duplicate, conflict });
   return later;
 }
+
+const ADD_DUPLICATES = `
+  INSERT INTO duplicate (${COLUMNS}, line, is_conflict)
+  SELECT ${COLUMNS}, line, is_conflict
+    FROM judged
+   WHERE stored_file_id IS NOT NULL
+   UNION ALL
+  SELECT ${columnsOf('j')}, j.line, ${differs('j', 'first')}
+    FROM judged j
+    JOIN judged first ON first.event_id = j.event_id AND first.nth = 1
+   WHERE j.stored_file_id IS NULL AND j.nth > 1`;
 
 /** Empties the session's tables for the next batch. */
 export async function clearSettlingTables(client: pg.Client): Promise<void> {
