@@ -41,6 +41,9 @@ export type Run = {
   readonly signal: AbortSignal;
 };
 
+/** A run without what it takes to read files. */
+export type RunWithoutReading = Omit<Run, 'dictionaries' | 'lanes'>;
+
 /** A file to read, and the version of it that is to leave where it was loaded before. */
 export type PlannedFile = {
   readonly file: SourceFile;
@@ -160,7 +163,7 @@ async function updateRollups(client: pg.Client, tally: Tally | null, firstFileId
  *
  * @returns those that were taken out: another importer may have found or replaced the others meanwhile
  */
-export async function pruneVersions(run: Omit<Run, 'lanes'>, gone: readonly LoadedFile[]): Promise<LoadedFile[]> {
+export async function pruneVersions(run: RunWithoutReading, gone: readonly LoadedFile[]): Promise<LoadedFile[]> {
   const { client } = run;
   const enter = (stage: Stage) => run.report({ type: 'stage', stage, files: gone.length, rowsRead: 0 });
   const work = async () => {
@@ -252,7 +255,7 @@ export function forget(
 }
 
 /** The result of a file that nothing could be loaded of, which the ledger keeps. An error of another kind is thrown on. */
-export async function refuseFile(run: Omit<Run, 'lanes'>, file: SourceFile, error: unknown): Promise<FileResult> {
+export async function refuseFile(run: RunWithoutReading, file: SourceFile, error: unknown): Promise<FileResult> {
   if (!isAboutFile(error)) throw error;
   const [fileId] = await nextFileIds(run.client, 1);
   const failed = { loaded: null, failure: error };

@@ -72,21 +72,18 @@ export type Rows = {
 
 export const ROWS_PER_BLOCK = 4096;
 
-/** Rows with everything in its place that is no value: column count and lengths. */
-const LAID_OUT_ROWS = (() => {
-  const bytes = Buffer.alloc(ROW_BYTES * ROWS_PER_BLOCK);
-  for (let row = 0; row < bytes.length; row += ROW_BYTES) {
-    bytes.writeInt16BE(EVENT_COLUMNS.length, row);
-    for (const [column, size] of Object.entries(LAYOUT) as [keyof typeof LAYOUT, number][]) {
-      bytes.writeInt32BE(size, row + OFFSETS[column] - LENGTH_BYTES);
-    }
-  }
-  return bytes;
+/** A row with everything in its place that is no value: column count and lengths. */
+const LAID_OUT_ROW = (() => {
+  const row = Buffer.alloc(ROW_BYTES);
+  row.writeInt16BE(EVENT_COLUMNS.length);
+  for (const [column, size] of Object.entries(LAYOUT) as [keyof typeof LAYOUT, number][])
+    row.writeInt32BE(size, OFFSETS[column] - LENGTH_BYTES);
+  return row;
 })();
 
 export function createRows(): Rows {
   return {
-    bytes: Buffer.from(LAID_OUT_ROWS),
+    bytes: Buffer.alloc(ROW_BYTES * ROWS_PER_BLOCK, LAID_OUT_ROW),
     lines: new Float64Array(ROWS_PER_BLOCK),
     months: new Int32Array(ROWS_PER_BLOCK),
     count: 0,

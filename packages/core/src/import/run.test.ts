@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
 import { createFolder, eventId, HEADER, row, writeActivities } from '../../../../test/files.ts';
 import { PLAIN_IMPORT } from '../../../../test/import.ts';
@@ -406,6 +406,33 @@ describe('reloads (CONTRACT.md section 4)', () => {
     expect(fileOf(second)).toMatchObject({ status: 'unchanged', counts: { read: 0 } });
     expect(second.snapshot).toEqual(first.snapshot);
     expect(events.filter(({ type }) => type === 'file_started')).toEqual([]);
+  });
+
+  it('asks for no merchant before there is a file to read', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const statements: unknown[] = [];
+    const listening: Database = {
+      ...database,
+      connect: async (role) => {
+        const client = await database.connect(role);
+        const ask = client.query.bind(client) as (...args: unknown[]) => unknown;
+        vi.spyOn(client, 'query').mockImplementation((...args: unknown[]) => {
+          if (role === 'import') statements.push(args[0]);
+          return ask(...args);
+        });
+        return client;
+      },
+    };
+    const timesAsked = () => statements.splice(0).filter((text) => /FROM merchant\b/.test(String(text))).length;
+    for (const day of [1, 2]) {
+      const path = writeActivities(folder, `activities_2024010${day}.csv`, [row({ event_id: eventId(day) })]);
+      utimesSync(path, 1_700_000_000, 1_700_000_000);
+      await load(listening, folder);
+      expect(timesAsked(), 'a new file').toBeGreaterThan(0);
+      await load(listening, folder);
+      expect(timesAsked(), 'none').toBe(0);
+    }
   });
 
   it('--force reads an unchanged file and still adds nothing', async () => {

@@ -4,9 +4,16 @@ import { cancelOnAbort, type Database, endSession, inTransaction, isConnectionLo
 import { migrate } from '../db/migrate.ts';
 import { describeError, MoniepointError } from '../errors.ts';
 import { readSnapshot, type Snapshot } from '../snapshot.ts';
-import { importBatch, leftAlone, type PlannedFile, pruneVersions, type Run, refuseFile } from './batch.ts';
+import {
+  importBatch,
+  leftAlone,
+  type PlannedFile,
+  pruneVersions,
+  type RunWithoutReading,
+  refuseFile,
+} from './batch.ts';
 import { type KnownIds, planBulk } from './bulk.ts';
-import { loadDictionaries } from './codes.ts';
+import { type Dictionaries, loadDictionaries } from './codes.ts';
 import { type Discovery, discover, type SourceFile } from './discover.ts';
 import { monthOfText } from './encode.ts';
 import { defaultJobs, openLanes } from './lanes.ts';
@@ -116,6 +123,9 @@ type Done = {
   pruned: string[];
 };
 
+/** Its dictionaries are not loaded before there is a file to read: many runs find nothing new, however many merchants there are. */
+type OpenRun = RunWithoutReading & { readonly dictionaries: () => Promise<Dictionaries> };
+
 /** Does what is left to do in one session. */
 async function importOnce(
   database: Database,
@@ -146,17 +156,20 @@ async function importOnce(
       else if (done.runId !== null) await takeOverCommitted(client, files, done, report);
       const runId = done.runId ?? (await startRun(client));
       done.runId = runId;
-      const dictionaries = await loadDictionaries(client);
+      let dictionaries: Promise<Dictionaries> | null = null;
       const keptFromMonth = await readKeptFrom(client);
       const keptFrom = keptFromMonth === null ? null : monthOfText(keptFromMonth);
-      const run = {
+      const run: OpenRun = {
         database,
         client,
         runId,
         isDryRun,
         isShared,
         keptFrom,
-        dictionaries,
+        dictionaries: () => {
+          dictionaries ??= loadDictionaries(client);
+          return dictionaries;
+        },
         thresholds: options,
         report,
         signal,
@@ -200,7 +213,7 @@ async function takeOverCommitted(
 }
 
 async function importFiles(
-  run: Omit<Run, 'lanes'>,
+  run: OpenRun,
   files: readonly SourceFile[],
   directories: readonly string[],
   options: ImportOptions,
@@ -221,7 +234,7 @@ async function importFiles(
 type Finish = (file: SourceFile, result: FileResult) => void;
 
 async function importAlone(
-  run: Omit<Run, 'lanes'>,
+  run: OpenRun,
   files: readonly SourceFile[],
   loadedFiles: Map<string, LoadedFile>,
   options: ImportOptions,
@@ -244,7 +257,7 @@ async function importAlone(
  * is worth the bulk path, for which the others would only wait, it loads at once where there are no others yet.
  */
 async function importShared(
-  run: Omit<Run, 'lanes'>,
+  run: OpenRun,
   files: readonly SourceFile[],
   loadedFiles: Map<string, LoadedFile>,
   options: ImportOptions,
@@ -284,7 +297,7 @@ const eventsIn = (loadedFiles: ReadonlyMap<string, LoadedFile>) => sum(loadedFil
 
 /** What is to be done with a file, or its result where nothing is. */
 async function planFile(
-  run: Omit<Run, 'lanes'>,
+  run: RunWithoutReading,
   file: SourceFile,
   loadedFiles: Map<string, LoadedFile>,
   { onChange, isForced }: ImportOptions,
@@ -306,14 +319,16 @@ async function planFile(
  * @param how `bulk only` ends where the rest is not worth it any more
  */
 async function importInBatches(
-  run: Omit<Run, 'lanes'>,
+  run: OpenRun,
   planned: readonly PlannedFile[],
   rowsBefore: number,
   how: 'as it pays' | 'bulk only' | 'one by one',
   { strict, jobs }: ImportOptions,
   finish: Finish,
 ): Promise<void> {
+  if (planned.length === 0) return;
   const files = planned.map(({ file }) => file);
+  const dictionaries = await run.dictionaries();
   const lanes = openLanes(files, strict, jobs ?? defaultJobs());
   try {
     let storedRows = rowsBefore;
@@ -326,7 +341,7 @@ async function importInBatches(
       if (bulk === null && how === 'bulk only') return;
       mayBulk = bulk !== null; // what is left only ever becomes less beside what is stored
       const batch = rest.slice(0, bulk?.files ?? 1);
-      const results = await importBatch({ ...run, lanes }, batch, bulk?.rows ?? null, known);
+      const results = await importBatch({ ...run, dictionaries, lanes }, batch, bulk?.rows ?? null, known);
       if (results === null) {
         mayBulk = false;
         continue;
@@ -341,7 +356,7 @@ async function importInBatches(
 }
 
 /** Only where all went well: what replaces a file that is gone may be the one that failed. */
-async function prune(run: Omit<Run, 'lanes'>, directories: readonly string[], done: Done): Promise<void> {
+async function prune(run: RunWithoutReading, directories: readonly string[], done: Done): Promise<void> {
   const gone = await findGone(await readLoadedFiles(run.client), directories);
   if (gone.length === 0) return;
   if (outcomeOf([...done.results.values()]) !== 'done') {
