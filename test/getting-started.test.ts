@@ -25,13 +25,16 @@ afterAll(() => {
   for (const folder of [checkout, prefix, home]) rmSync(folder, { recursive: true, force: true });
 });
 
-/** Runs commands as a person types them, and gives back all that they print. */
+/**
+ * Runs commands as a person types them, and gives back all that they print. Without --norc bash reads its start-up file where
+ * stdin is a socket and no other shell stands around it.
+ */
 async function type(commands: string, path = `${join(prefix, 'bin')}${delimiter}${process.env.PATH}`): Promise<string> {
   const env = {
     ...environment({ PATH: path, MONIEPOINT_HOME: home, npm_config_prefix: prefix, CI: 'true' }),
     NODE_OPTIONS: '',
   };
-  const { stdout, stderr } = await promisify(execFile)('bash', ['-euc', commands], {
+  const { stdout, stderr } = await promisify(execFile)('bash', ['--norc', '-euc', commands], {
     ...{ cwd: checkout, env, maxBuffer: 2 ** 26 },
   });
   return stderr + stdout;
