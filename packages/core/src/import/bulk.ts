@@ -5,6 +5,7 @@ import { errorCode } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 import { ROWS_PER_BLOCK } from './encode.ts';
 import { addIds, createFilter, type Filter, sizeOfFilter } from './filter.ts';
+import { isEmpty } from './rollup.ts';
 
 /**
  * The bulk path: `event` is loaded without its indexes, which are built afterwards. It holds the table alone until the
@@ -94,9 +95,9 @@ export async function beginBulk(client: pg.Client, newRows: number, known: Known
  * @param fill inserts the rows, inside the caller's transaction
  */
 export async function fillDuplicates(client: pg.Client, fill: () => Promise<unknown>): Promise<void> {
-  const isEmpty = (await client.query('SELECT FROM duplicate LIMIT 1')).rowCount === 0;
+  const isWorthIt = (await isEmpty(client, 'duplicate')) && (await mayAlter(client, 'duplicate'));
   // Nobody is waited for: who reads it may wait for `event`, which is ours.
-  const isOurs = isEmpty && (await mayAlter(client, 'duplicate')) && (await lockAlone(client, 'duplicate', 'none'));
+  const isOurs = isWorthIt && (await lockAlone(client, 'duplicate', 'none'));
   const buildIndexes = isOurs ? await dropIndexes(client, 'duplicate') : null;
   await fill();
   await buildIndexes?.();

@@ -181,7 +181,7 @@ async function upsert(client: pg.Client, table: Rollup, rows: string, target: st
   return changed.map(({ month }) => month);
 }
 
-async function isEmpty(client: pg.Client, table: string): Promise<boolean> {
+export async function isEmpty(client: pg.Client, table: string): Promise<boolean> {
   return (await client.query(`SELECT FROM ${table} LIMIT 1`)).rowCount === 0;
 }
 
