@@ -77,13 +77,14 @@ export type Decision = {
  *
  * @param loadedFiles kept true to what the ledger says
  * @param isForced reads unchanged files too
- * @throws MoniepointError `failed` when it cannot be read
+ * @throws MoniepointError `failed` when it cannot be read; the signal's reason
  */
 export async function decideOn(
   client: pg.Client,
   file: SourceFile,
   loadedFiles: Map<string, LoadedFile>,
   isForced: boolean,
+  signal: AbortSignal,
 ): Promise<Decision> {
   const loaded = loadedFiles.get(file.path);
   const decision = { action: isForced ? 'reread' : 'unchanged', replaces: null, isChanged: false } as const;
@@ -91,7 +92,7 @@ export async function decideOn(
   if (versions === 'unchanged') return decision;
   if (versions.length === 0) return { action: 'load', replaces: null, isChanged: false };
 
-  const { sha256, mtimeNs } = await hashFile(file);
+  const { sha256, mtimeNs } = await hashFile(file, signal);
   const same = versions.find((version) => version.sha256?.equals(sha256));
   if (same !== undefined) {
     if (isOutOfPlace(same, file, loadedFiles)) {

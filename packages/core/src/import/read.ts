@@ -34,9 +34,10 @@ const MTIME_TICK_NS = 20_000_000n;
 /**
  * Opens a file for one pass.
  *
+ * @param isPacked false gives the bytes as they lie on disk
  * @throws MoniepointError `failed` when it is no regular file, is not there, or must not be read
  */
-export function openFile(file: SourceFile): Reading {
+export function openFile(file: SourceFile, isPacked = file.name.endsWith('.gz')): Reading {
   let handle: number;
   try {
     // Without O_NONBLOCK, opening a FIFO would wait for a writer.
@@ -55,7 +56,7 @@ export function openFile(file: SourceFile): Reading {
     const progress = { bytes: 0 };
     const raw = rawChunks(handle, file, hash, progress);
     return {
-      chunks: file.name.endsWith('.gz') ? unpacked(raw, file) : raw,
+      chunks: isPacked ? unpacked(raw, file, stamp.sizeBytes) : raw,
       bytesRead: () => progress.bytes,
       finish: () => {
         const now = stampOf(handle, file);
@@ -78,7 +79,7 @@ export function openFile(file: SourceFile): Reading {
 }
 
 function stampOf(handle: number, file: SourceFile): FileStamp {
-  const found = fstatSync(handle, { bigint: true });
+  const found = ask(file, () => fstatSync(handle, { bigint: true }));
   if (!found.isFile()) {
     throw new MoniepointError(
       'failed',
@@ -93,7 +94,7 @@ const placeOf = ({ dev, ino }: BigIntStats) => `${dev} ${ino}`;
 
 /** What was read is whole also where its name leads elsewhere by now; but it is not the file that the ledger would name. */
 function refuseReplaced({ place }: FileStamp, file: SourceFile): void {
-  const found = statSync(file.path, { bigint: true, throwIfNoEntry: false });
+  const found = ask(file, () => statSync(file.path, { bigint: true, throwIfNoEntry: false }));
   if (found !== undefined && placeOf(found) === place) return;
   throw new MoniepointError(
     'failed',
@@ -101,11 +102,28 @@ function refuseReplaced({ place }: FileStamp, file: SourceFile): void {
   );
 }
 
-/** Reads the whole file for its hash alone. */
-export async function hashFile(file: SourceFile): Promise<Content> {
-  const reading = openFile(file);
+/** A file system that is elsewhere may lose a file that is open. */
+function ask<T>(file: SourceFile, stat: () => T): T {
   try {
-    for await (const _ of reading.chunks);
+    return stat();
+  } catch (error) {
+    throw new MoniepointError(
+      'failed',
+      `${file.path}: its size and time cannot be told: ${describeError(error)}. Nothing of it was kept; repair that and run again.`,
+      error,
+    );
+  }
+}
+
+/**
+ * Reads the whole file for its hash alone.
+ *
+ * @throws MoniepointError `failed` as openFile and finish; the signal's reason
+ */
+export async function hashFile(file: SourceFile, signal?: AbortSignal): Promise<Content> {
+  const reading = openFile(file, false);
+  try {
+    for await (const _ of reading.chunks) signal?.throwIfAborted();
     return reading.finish();
   } finally {
     reading.close();
@@ -145,13 +163,14 @@ function readChunk(handle: number, buffer: Buffer, file: SourceFile, position: n
   }
 }
 
-async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile): AsyncGenerator<Buffer> {
+async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile, sizeBytes: number): AsyncGenerator<Buffer> {
   const gunzip = createGunzip({ chunkSize: CHUNK_BYTES });
   // pipeline() would break off where zero bytes follow the packed content, which some tools pad with: unpacking then ends
   // before its input does, and the rest still belongs to the file's hash.
   const feeding = (async () => {
     for await (const chunk of raw) {
-      if (gunzip.readableEnded || gunzip.destroyed) continue;
+      if (gunzip.readableEnded) continue;
+      if (gunzip.destroyed) return;
       // The stream keeps what it is given until it has time for it, so it must own its bytes.
       if (!gunzip.write(Buffer.from(chunk))) await drained(gunzip);
     }
@@ -162,7 +181,8 @@ async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile): AsyncGen
     let bytes = 0;
     for await (const chunk of gunzip as AsyncIterable<Buffer>) {
       bytes += chunk.length;
-      if (bytes > MAX_UNPACKED_FREELY && bytes > MAX_UNPACKED_SHARE * file.sizeBytes) throw unpacksToTooMuch(file);
+      if (bytes > MAX_UNPACKED_FREELY && bytes > MAX_UNPACKED_SHARE * sizeBytes)
+        throw unpacksToTooMuch(file, sizeBytes);
       yield chunk;
     }
     await feeding;
@@ -175,6 +195,8 @@ async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile): AsyncGen
     );
   } finally {
     gunzip.destroy(); // a reader that stops early leaves no input waiting
+    // Nor may it be read on: the caller closes the file now, and the next one to be opened gets its descriptor.
+    await feeding.catch(() => {}); // was told by the loop above
   }
 }
 
@@ -182,10 +204,10 @@ async function* unpacked(raw: AsyncIterable<Buffer>, file: SourceFile): AsyncGen
 const MAX_UNPACKED_SHARE = 100;
 const MAX_UNPACKED_FREELY = 64 * 1024 * 1024;
 
-function unpacksToTooMuch(file: SourceFile): MoniepointError {
+function unpacksToTooMuch(file: SourceFile, sizeBytes: number): MoniepointError {
   return new MoniepointError(
     'failed',
-    `${file.path}: unpacks to more than ${MAX_UNPACKED_SHARE} times its ${file.sizeBytes} bytes, which no activity file does. Nothing of it was kept; if it is right, unpack it and import that.`,
+    `${file.path}: unpacks to more than ${MAX_UNPACKED_SHARE} times its ${sizeBytes} bytes, which no activity file does. Nothing of it was kept; if it is right, unpack it and import that.`,
   );
 }
 

@@ -303,7 +303,7 @@ async function planFile(
   { onChange, isForced }: ImportOptions,
 ): Promise<PlannedFile | FileResult> {
   try {
-    const { action, replaces, isChanged } = await decideOn(run.client, file, loadedFiles, isForced);
+    const { action, replaces, isChanged } = await decideOn(run.client, file, loadedFiles, isForced, run.signal);
     if (isChanged && onChange === 'fail') throw changed(file, replaces as LoadedFile);
     if (isChanged && onChange === 'skip') return leftAlone(file, 'skipped');
     if (action === 'unchanged') return leftAlone(file, 'unchanged');
