@@ -22,6 +22,8 @@ export type Discovery = {
   readonly ignored: readonly string[];
   /** The directories that were looked into: absolute, without symbolic links. */
   readonly directories: readonly string[];
+  /** Those of them that hold no activity file, as they were named. */
+  readonly emptyDirectories: readonly string[];
 };
 
 const ACTIVITY_FILE = /^activities_(\d{4})(\d{2})(\d{2})\.csv(\.gz)?$/;
@@ -48,6 +50,7 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
   const files = new Map<string, SourceFile>();
   const ignored: string[] = [];
   const directories: string[] = [];
+  const emptyDirectories: string[] = [];
   for (const given of paths) {
     const found = await look(given);
     if (!found.isDirectory()) {
@@ -59,6 +62,7 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
     const folder = await readFolder(given).catch((error: unknown) => {
       throw unreadable(given, error);
     });
+    if (folder.files.length === 0) emptyDirectories.push(given);
     for (const file of folder.files) files.set(file.path, file);
     ignored.push(...folder.ignored);
   }
@@ -69,7 +73,7 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
     );
   }
   const inNameOrder = [...files.values()].sort((a, b) => compare(a.name, b.name) || compare(a.path, b.path));
-  return { files: inNameOrder, ignored: ignored.sort(compare), directories };
+  return { files: inNameOrder, ignored: ignored.sort(compare), directories, emptyDirectories };
 }
 
 /**

@@ -77,6 +77,7 @@ export async function runImport(
   const begin = Date.now();
   const discovery = await discover(paths);
   const { files, ignored } = discovery;
+  if (options.prune) refuseEmpty(discovery.emptyDirectories);
   const done: Done = { runId: null, before: undefined, results: new Map(), toPrune: [], pruned: [] };
   const patience = createPatience(options.retryForMs ?? RETRY_FOR_MS);
   for (;;) {
@@ -109,6 +110,16 @@ export async function runImport(
 }
 
 const RETRY_FOR_MS = 60_000;
+
+/** It is more likely to be a disk that is not mounted than a folder that was emptied. */
+function refuseEmpty(directories: readonly string[]): void {
+  const [first] = directories;
+  if (first === undefined) return;
+  throw new MoniepointError(
+    'failed',
+    `${first}: no activity files there, so --prune would take all out that was loaded from it. Nothing was imported; mount what belongs there, leave the directory out, or import without --prune.`,
+  );
+}
 
 /** What is done for good, whatever becomes of the session. */
 type Done = {

@@ -166,6 +166,18 @@ describe('a file that is gone', () => {
   });
 });
 
+it('a directory that is empty is not pruned, also beside one that has files: its disk may not be mounted', async () => {
+  const database = await createDatabase();
+  const [folder, other] = [createFolder(), createFolder()];
+  writeActivities(folder, 'activities_20240101.csv', [row()]);
+  const path = writeActivities(other, 'activities_20240102.csv', [row({ event_id: eventId(2) })]);
+  await load(database, [folder, other]);
+  rmSync(path);
+  await expect(load(database, [folder, other], { prune: true })).rejects.toThrow(`${other}: no activity files there`);
+  expect((await load(database, [folder, other])).pruned).toEqual([]);
+  expect(await query(database, 'SELECT FROM event')).toHaveLength(2);
+});
+
 it('nothing is pruned where something else failed: it may be what replaces the file that is gone', async () => {
   const database = await createDatabase();
   const folder = createFolder();
