@@ -20,7 +20,7 @@ import { countRows, describeContext, describeKind, type Tally } from './tally.ts
 export type Admission = {
   readonly dictionaries: Dictionaries;
   /** With both, a row that is surely new goes straight into `event` and is counted; without, every row is a candidate. */
-  readonly bulk: (Pick<Bulk, 'filter' | 'isNewTable'> & { readonly tally: Tally }) | null;
+  readonly bulk: (Pick<Bulk, 'filter'> & { readonly tally: Tally }) | null;
   /** Rows whose event may be stored already, in order. */
   readonly candidates: CopyRows;
 };

@@ -209,6 +209,20 @@ describe('the bulk path', () => {
     await expectVerified(database);
   });
 
+  it('shows nothing of a first load to a transaction that began before it, such as that of a backup', async () => {
+    const database = await createDatabase();
+    const reader = await database.connect('test');
+    await reader.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM ledger');
+    let reading: Promise<{ rowCount: number | null }> | null = null;
+    const readEvents = (event: ImportEvent) => {
+      if (event.type === 'stage' && event.stage === 'indexing') reading = reader.query('SELECT FROM event');
+    };
+    const result = await runImport(database, await writeDays(5), PLAIN_IMPORT, readEvents, noSignal);
+    expect(result.snapshot?.dataVersion).toBe(1);
+    expect(await reading).toMatchObject({ rowCount: 0 });
+    await reader.end();
+  });
+
   it('waits for nobody who reads the duplicates, and who may wait for the events', async () => {
     const database = await createDatabase();
     const reader = await database.connect('test');

@@ -14,8 +14,6 @@ import { isEmpty } from './rollup.ts';
 export type Bulk = {
   /** Knows every stored event. */
   readonly filter: Filter;
-  /** The table was made anew. */
-  readonly isNewTable: boolean;
   /** The commit waits until the table is on disk, because none of its rows is in the WAL. */
   readonly needsFlush: boolean;
   /** Builds the indexes again. */
@@ -82,7 +80,6 @@ export async function beginBulk(client: pg.Client, newRows: number, known: Known
 
   return {
     filter,
-    isNewTable: storedRows === 0,
     needsFlush: storedRows === 0 && found[0]?.has_minimal_wal === true,
     finish: await dropIndexes(client, 'event'),
   };

@@ -8,7 +8,7 @@ import type { Block } from './lane.ts';
 import { type Counts, listCounts, noCounts, type Report } from './progress.ts';
 import type { Content } from './read.ts';
 import { COERCION_COPY, REJECT_COPY, type Rejects, setFileId } from './rejects.ts';
-import { CANDIDATE_COPY, EVENT_COPY, NEW_EVENT_COPY } from './settle.ts';
+import { CANDIDATE_COPY, EVENT_COPY } from './settle.ts';
 
 /** Candidates and rejects wait in memory until they grow beyond this: storing them interrupts the COPY into `event`. */
 const MAX_WAITING_BYTES = 2 * 1024 * 1024;
@@ -42,7 +42,7 @@ export function createLoader(
   { client, lanes, keptFrom, thresholds, report, signal }: Run,
   admission: Admission,
 ): Loader {
-  const events = copyInto(client, admission.bulk?.isNewTable ? NEW_EVENT_COPY : EVENT_COPY);
+  const events = copyInto(client, EVENT_COPY);
   const candidates = copyInto(client, CANDIDATE_COPY);
   const rejects = copyInto(client, REJECT_COPY);
   const coercions = copyInto(client, COERCION_COPY);

@@ -15,11 +15,6 @@ const differs = (one: string, other: string) =>
 
 /** COPY target of rows that are surely new. */
 export const EVENT_COPY = `COPY event (${COLUMNS}) FROM STDIN (FORMAT binary)`;
-/**
- * The same into a table that this transaction made empty: rows come in as VACUUM would leave them one day, which saves
- * the index and every first reader the question whether they are committed.
- */
-export const NEW_EVENT_COPY = `COPY event (${COLUMNS}) FROM STDIN (FORMAT binary, FREEZE)`;
 /** COPY target of rows that may be stored already. */
 export const CANDIDATE_COPY = `COPY candidate (${COLUMNS}, line) FROM STDIN (FORMAT binary)`;
 
