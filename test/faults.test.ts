@@ -19,7 +19,7 @@ import { type Database, withSession } from '@moniepoint/core/db/database';
 import { generate } from '@moniepoint/core/generate';
 import { verify } from '@moniepoint/core/import/verify';
 import { readSnapshot } from '@moniepoint/core/snapshot';
-import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import { describe, expect, inject, it, onTestFinished, vi } from 'vitest';
 import { createDatabase, query } from './database.ts';
 import { createFolder, manyRows, writeActivities } from './files.ts';
 import { startNetwork } from './network.ts';
@@ -313,6 +313,23 @@ it('a second signal ends the program at once, whatever it waits for', async () =
   expect(importing.child.exitCode).toBeNull();
   importing.child.kill('SIGTERM');
   expect(await importing.exit).toBe(143);
+});
+
+it.each([
+  ['verify', 'event'],
+  ['status', 'ledger'],
+  ['rejects', 'reject'],
+])('%s ends at the first signal, also where its statement waits', async (command, table) => {
+  const database = await createDatabase();
+  const holder = await database.connect('test');
+  await holder.query(`BEGIN; LOCK TABLE ${table}`);
+  const asking = start('moniepoint', [command], { DATABASE_URL: database.url }, createFolder());
+  const isWaiting = `SELECT FROM pg_stat_activity WHERE application_name = 'moniepoint ${command}' AND wait_event_type = 'Lock'`;
+  await vi.waitUntil(async () => (await query(database, isWaiting)).length > 0, { timeout: 20_000 });
+  asking.child.kill('SIGTERM');
+  expect(await asking.exit).toBe(143);
+  expect(asking.text()).toContain('Interrupted before the work was done');
+  await holder.end();
 });
 
 it('whoever reads while files are loaded, changed and superseded sees a state that agrees with itself', async () => {

@@ -4,7 +4,7 @@ import { conflictsJson, renderConflicts } from '../view/conflicts.ts';
 import { inSession } from './session.ts';
 
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
-  const [conflicts, count] = await inSession(config, 'conflicts', async (session) => [
+  const [conflicts, count] = await inSession(io, config, 'conflicts', async (session) => [
     await readConflicts(session, config.file, config.limit),
     await countConflicts(session, config.file),
   ]);

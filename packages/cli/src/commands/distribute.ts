@@ -4,7 +4,7 @@ import { takeImportLock } from '@moniepoint/core/import/lock';
 import { inSession } from './session.ts';
 
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
-  const { isNew, shards, nodes } = await inSession(config, 'distribute', async (session) => {
+  const { isNew, shards, nodes } = await inSession(io, config, 'distribute', async (session) => {
     await takeImportLock(session, config.lockWait, () => {}, io.signal);
     return distribute(session, config.shards);
   });

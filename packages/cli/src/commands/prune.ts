@@ -1,5 +1,4 @@
 import type { Io, ProgramConfig } from '@moniepoint/api/bin';
-import { cancelOnAbort } from '@moniepoint/core/db/database';
 import { MoniepointError } from '@moniepoint/core/errors';
 import { takeImportLock } from '@moniepoint/core/import/lock';
 import { pruneBefore } from '@moniepoint/core/import/retention';
@@ -11,14 +10,9 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
   if (before === undefined) {
     throw new MoniepointError('usage', '--before is missing: name the first month to keep, such as --before 2024-01.');
   }
-  const { keptFrom, events, files } = await inSession(config, 'prune', async (session, database) => {
+  const { keptFrom, events, files } = await inSession(io, config, 'prune', async (session) => {
     await takeImportLock(session, lockWait, () => {}, io.signal);
-    const stopCancelling = cancelOnAbort(database, session, io.signal);
-    try {
-      return await pruneBefore(session, { before, keepAnswers, isDryRun }, tellProgress, io.signal);
-    } finally {
-      await stopCancelling();
-    }
+    return pruneBefore(session, { before, keepAnswers, isDryRun }, tellProgress, io.signal);
   });
   if (config.json) {
     io.out(`${JSON.stringify({ kept_from: keptFrom, events, files, dry_run: isDryRun })}\n`);

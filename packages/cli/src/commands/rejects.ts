@@ -13,7 +13,7 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
       'usage',
       `${other.origin}: found with --csv, which exports all open records as they were. Leave one out.`,
     );
-  await inSession(config, 'rejects', async (session) => {
+  await inSession(io, config, 'rejects', async (session) => {
     const { groups, rejects } = await readRejects(session, config);
     if (config.csv) {
       io.out(`${await headerOfRejects(session)}\n`);

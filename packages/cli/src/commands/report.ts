@@ -12,7 +12,7 @@ import { inSession, type Session } from './session.ts';
 export async function run(io: Io, config: ProgramConfig, name: string): Promise<void> {
   refuseContradictions(config, name);
   const answers =
-    config.url === undefined ? await askDatabase(config, name) : await askApi(io, config, config.url, name);
+    config.url === undefined ? await askDatabase(io, config, name) : await askApi(io, config, config.url, name);
   // Lines of a table in a pipe are for programs as much as for people: they stay whole.
   const columns = config.format === 'table' ? outWidth(io) : io.outColumns;
   const screen = { columns, isUtf8: isUtf8(io.environment), hasColors: io.outHasColors };
@@ -33,7 +33,7 @@ function refuseContradictions({ month, leaders, url, settings }: ProgramConfig, 
     throw new MoniepointError('usage', '--url and --database-url both say where to read from. Leave one out.');
 }
 
-async function askDatabase(config: ProgramConfig, name: string): Promise<Answer[]> {
+async function askDatabase(io: Io, config: ProgramConfig, name: string): Promise<Answer[]> {
   const { month, leaders: limit } = config;
   const read = async (session: Session) => {
     const snapshot = await readSnapshot(session);
@@ -45,7 +45,7 @@ async function askDatabase(config: ProgramConfig, name: string): Promise<Answer[
     const leaders = findLeaders(volumes, { from: null, to: null }, limit ?? 1);
     return { answers: { ...snapshot.answers, topMerchant: leaders[0] ?? null }, leaders };
   };
-  const { answers, leaders } = await inSession(config, 'report', (session) =>
+  const { answers, leaders } = await inSession(io, config, 'report', (session) =>
     inTransaction(session, () => read(session), READ_ONLY_MOMENT),
   );
   if (limit !== undefined) return [answerOf(LEADERBOARD, leaders)];

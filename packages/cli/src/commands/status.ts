@@ -10,7 +10,7 @@ import { inSession } from './session.ts';
 
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
   const path = resolve(io.directory, config.dataDir);
-  const { status, loadedFiles, place } = await inSession(config, 'status', async (session, database) => ({
+  const { status, loadedFiles, place } = await inSession(io, config, 'status', async (session, database) => ({
     status: await readStatus(session),
     loadedFiles: await readLoadedFiles(session),
     place: database.place,

@@ -4,7 +4,7 @@ import { verify } from '@moniepoint/core/import/verify';
 import { inSession } from './session.ts';
 
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
-  const checks = await inSession(config, 'verify', verify);
+  const checks = await inSession(io, config, 'verify', verify);
   const differing = checks.filter(({ differences }) => differences.length > 0);
   if (config.json) {
     io.out(`${JSON.stringify({ agrees: differing.length === 0, checks })}\n`);

@@ -292,7 +292,8 @@ export function cancelOnAbort(database: Database, client: pg.Client, signal: Abo
       await other.query('SELECT pg_cancel_backend($1::int)', [pid]);
     }).catch(() => {}); // whoever was told of the abort notices it between two statements
   };
-  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
   return async () => {
     signal.removeEventListener('abort', onAbort);
     await cancelling;
