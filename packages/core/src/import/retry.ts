@@ -50,16 +50,22 @@ export type Patience = {
   readonly nextWait: (isProgress: boolean) => number | null;
 };
 
-/** @param totalMs how long things may fail without progress, or without a session that worked for as long */
+/**
+ * @param totalMs how long things may fail without progress. A session that worked for longer than that, a large batch, starts it
+ *   anew once: it may have met another moment of the server. Not again and again, since it may be what brings the server down.
+ */
 export function createPatience(totalMs: number): Patience {
   let failingSince: number | null = null;
   let lastTry = Date.now();
   let tries = 0;
+  let hadLongSession = false;
   return {
     leftMs: () => (failingSince === null ? 0 : Math.max(0, failingSince + totalMs - Date.now())),
     nextWait: (isProgress) => {
       const now = Date.now();
-      if (failingSince === null || isProgress || now - lastTry > totalMs) {
+      const isLong = now - lastTry > totalMs && !hadLongSession;
+      if (failingSince === null || isProgress || isLong) {
+        hadLongSession = failingSince !== null && !isProgress;
         failingSince = now;
         tries = 0;
       }
