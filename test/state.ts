@@ -23,6 +23,10 @@ export async function stateOf(database: Database): Promise<unknown> {
       database,
       'SELECT line, reason, raw_text, path FROM reject JOIN ledger USING (file_id) ORDER BY path, line',
     ),
+    openRejects: await query(
+      database,
+      'SELECT line, path FROM open_reject JOIN ledger USING (file_id) ORDER BY path, line',
+    ),
     files: await query(
       database,
       `SELECT path, rows_read, accepted, expired, duplicate, conflict, rejected, coerced, rejected_by_reason, encode(sha256, 'hex') AS sha256

@@ -13,12 +13,14 @@ import {
   saveDictionaries,
 } from './codes.ts';
 import type { SourceFile } from './discover.ts';
+import { monthText } from './encode.ts';
 import type { Lanes } from './lanes.ts';
 import { type LedgerEntry, type LoadedFile, lockLoaded, nextFileIds, record, recount, retire } from './ledger.ts';
 import { createLoader, type Loaded, type Loader, type Thresholds } from './load.ts';
 import { takeTurn } from './lock.ts';
 import { type FileResult, noCounts, type Report, type Stage } from './progress.ts';
 import { publish } from './publish.ts';
+import { closeExpired } from './retention.ts';
 import { addTally, addToRollups, takeFromRollups } from './rollup.ts';
 import { clearSettlingTables, rekeyCandidates, settle, takeOutFiles } from './settle.ts';
 import { createTally, giveUp, type Tally } from './tally.ts';
@@ -109,6 +111,7 @@ export async function importBatch(
     await retire(client, replaced, 'superseded');
     const newFiles = attempts.map(({ fileId, file: { name, path } }) => ({ fileId, name, path }));
     const later = await settle(client, newFiles, bulk !== null);
+    if (run.keptFrom !== null) await closeExpired(client, newFiles, monthText(run.keptFrom).slice(0, 'YYYY-MM'.length));
     for (const { fileId, counts } of loaded) {
       const { duplicate, conflict } = later.get(fileId) ?? { duplicate: 0, conflict: 0 };
       Object.assign(counts, { accepted: counts.accepted - duplicate, duplicate, conflict });

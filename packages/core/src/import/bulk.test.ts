@@ -8,7 +8,7 @@ import { createFolder, eventId, HEADER, row, writeActivities } from '../../../..
 import { PLAIN_IMPORT } from '../../../../test/import.ts';
 import { type Database, withSession } from '../db/database.ts';
 import { generate } from '../generate.ts';
-import { planBulk } from './bulk.ts';
+import { LOCK_WAIT_MS, planBulk } from './bulk.ts';
 import type { ImportEvent, ImportResult } from './progress.ts';
 import { type ImportOptions, runImport } from './run.ts';
 import { verify } from './verify.ts';
@@ -221,6 +221,14 @@ describe('the bulk path', () => {
     expect(result.snapshot?.dataVersion).toBe(1);
     expect(await reading).toMatchObject({ rowCount: 0 });
     await reader.end();
+  });
+
+  it('waits for as long as it takes until the server cancels an autovacuum of the table', async () => {
+    const [found] = await query<{ ms: number }>(
+      await createDatabase(),
+      "SELECT setting::int AS ms FROM pg_settings WHERE name = 'deadlock_timeout'",
+    );
+    expect(LOCK_WAIT_MS).toBeGreaterThan(found!.ms);
   });
 
   it('waits for nobody who reads the duplicates, and who may wait for the events', async () => {

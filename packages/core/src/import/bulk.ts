@@ -64,11 +64,11 @@ const rowsIn = ({ file: { name, sizeBytes } }: { readonly file: Pick<SourceFile,
  * Begins the bulk path inside the caller's transaction.
  *
  * @param known is kept up to date
- * @returns null where the table is not ours, or where somebody else reads or writes it and does not end within LOCK_WAIT:
+ * @returns null where the table is not ours, or where somebody else reads or writes it and does not end within LOCK_WAIT_MS:
  *   nobody should have to wait for us meanwhile
  */
 export async function beginBulk(client: pg.Client, newRows: number, known: KnownIds): Promise<Bulk | null> {
-  if (!(await mayAlter(client, 'event')) || !(await lockAlone(client, 'event', LOCK_WAIT))) return null;
+  if (!(await mayAlter(client, 'event')) || !(await lockAlone(client, 'event', LOCK_WAIT_MS))) return null;
   const { rows: found } = await client.query<{ rows: string; has_minimal_wal: boolean }>(
     `SELECT count(*) AS rows, current_setting('wal_level') = 'minimal' AS has_minimal_wal FROM event`,
   );
@@ -94,7 +94,7 @@ export async function beginBulk(client: pg.Client, newRows: number, known: Known
 export async function fillDuplicates(client: pg.Client, fill: () => Promise<unknown>): Promise<void> {
   const isWorthIt = (await isEmpty(client, 'duplicate')) && (await mayAlter(client, 'duplicate'));
   // Nobody is waited for: who reads it may wait for `event`, which is ours.
-  const isOurs = isWorthIt && (await lockAlone(client, 'duplicate', 'none'));
+  const isOurs = isWorthIt && (await lockAlone(client, 'duplicate', 0));
   const buildIndexes = isOurs ? await dropIndexes(client, 'duplicate') : null;
   await fill();
   await buildIndexes?.();
@@ -123,7 +123,8 @@ async function filterOfStored(
   return filter;
 }
 
-const LOCK_WAIT = '1s';
+/** Longer than the server's `deadlock_timeout`, after which it cancels an autovacuum that somebody waits for. */
+export const LOCK_WAIT_MS = 1_500;
 const LOCK_NOT_AVAILABLE = '55P03';
 
 type Table = 'event' | 'duplicate';
@@ -137,12 +138,12 @@ export async function mayAlter(client: pg.Client, table: Table): Promise<boolean
 }
 
 /** Locks a table against everybody else until the transaction ends; false where somebody who uses it does not end in time. */
-async function lockAlone(client: pg.Client, table: Table, wait: typeof LOCK_WAIT | 'none'): Promise<boolean> {
+async function lockAlone(client: pg.Client, table: Table, waitMs: number): Promise<boolean> {
   try {
     const lock = async () => {
-      if (wait !== 'none') await client.query(`SET LOCAL lock_timeout = '${wait}'`);
-      await client.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE ${wait === 'none' ? 'NOWAIT' : ''}`);
-      await client.query('SET LOCAL lock_timeout TO DEFAULT');
+      await client.query(`SET LOCAL lock_timeout = ${waitMs}`);
+      await client.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE ${waitMs === 0 ? 'NOWAIT' : ''}`);
+      await client.query('SET LOCAL lock_timeout = 0'); // as for the whole session; the role's own may be shorter
     };
     await inTransaction(client, lock, SAVEPOINT);
     return true;

@@ -315,14 +315,28 @@ describe('rejects', () => {
     await prune(database, '2024-02');
     expect(await open()).toEqual([second]);
     await expectVerified(database);
+
+    writeActivities(folder, 'activities_20240112.csv', ['of a day that is over for good']);
+    writeActivities(folder, 'activities_20240202.csv', [
+      at(6, '2024-01-10T10:00:00', { event_id: '' }), // would not be stored
+      at(7, '2024-02-10T10:00:00', { event_id: '' }),
+    ]);
+    await load(database, folder);
+    expect(await open()).toEqual([second, { name: 'activities_20240202.csv', line: 3 }]);
+    await expectVerified(database);
   });
 });
 
-/** Files with rows that repeat others, in another month where they are late. */
-const FILES = fc.array(fc.array(fc.record({ id: fc.nat(25), isLate: fc.boolean() }), { maxLength: 12 }), {
-  minLength: 1,
-  maxLength: 5,
-});
+/** Files, some of them named after a pruned day, with rows that repeat others, in another month where they are late; or that have no id. */
+const FILES = fc.array(
+  fc.record({
+    isOfPrunedDay: fc.boolean(),
+    rows: fc.array(fc.record({ id: fc.nat(25), isLate: fc.boolean(), hasId: fc.constantFrom(true, true, false) }), {
+      maxLength: 12,
+    }),
+  }),
+  { minLength: 1, maxLength: 5 },
+);
 
 describe('pruning and importing', () => {
   it('come to the same in any order', async () => {
@@ -330,15 +344,16 @@ describe('pruning and importing', () => {
       const [pruned, fresh] = [await createDatabase(), await createDatabase()];
       const folder = createFolder();
       await prune(fresh, '2024-03');
-      for (const [index, rows] of files.entries()) {
+      for (const [index, { isOfPrunedDay, rows }] of files.entries()) {
         if (index === prunedAfter) await prune(pruned, '2024-03', { keepAnswers });
-        const lines = rows.map(({ id, isLate }) =>
+        const lines = rows.map(({ id, isLate, hasId }) =>
           at(id, `2024-0${1 + ((id + (isLate ? 1 : 0)) % 4)}-10T10:00:00`, {
+            ...(hasId ? {} : { event_id: '' }),
             merchant_id: `MRC-${id % 3}`,
             amount: `${id}.50`,
           }),
         );
-        writeActivities(folder, `activities_2024050${index + 1}.csv`, lines);
+        writeActivities(folder, `activities_20240${isOfPrunedDay ? 1 : 5}0${index + 1}.csv`, lines);
         await load(pruned, folder);
         await expectVerified(pruned);
       }

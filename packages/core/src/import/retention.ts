@@ -3,7 +3,7 @@ import { inTransaction } from '../db/database.ts';
 import { MoniepointError } from '../errors.ts';
 import { mayAlter } from './bulk.ts';
 import { dayOf } from './discover.ts';
-import { readLoadedFiles, recount } from './ledger.ts';
+import { type LoadedFile, readLoadedFiles, recount } from './ledger.ts';
 import { publish } from './publish.ts';
 import { addToRollups, dropKeptFromRollups, hasKeptInRollups, keepInRollups, takeFromRollups } from './rollup.ts';
 import { clearSettlingTables, createSettlingTables, freeDuplicatesOfLeavers, settle } from './settle.ts';
@@ -34,8 +34,8 @@ export type PruneProgress = { readonly filesDone: number; readonly files: number
  * expired and not stored.
  *
  * One transaction for about EVENTS_PER_BATCH events, each leaving everything consistent, so that neither WAL nor the time
- * for which anything is held grows with history. Broken off at any moment, a second call completes it. The caller holds the
- * import lock.
+ * for which anything is held grows with history. Broken off at any moment, a second call completes it; only what cleanUp does is
+ * left then to autovacuum where no event was left to take out. The caller holds the import lock.
  *
  * @throws MoniepointError `usage` for a month that is not over; `interrupted`
  */
@@ -154,7 +154,8 @@ async function setRetention(
            ON CONFLICT (is_only_row) DO UPDATE SET kept_from = excluded.kept_from`,
       [`${keptFrom}-01`],
     );
-    await closeRejects(client, keptFromUs, keptFrom);
+    await closeRepaired(client, keptFromUs);
+    await closeExpired(client, [...(await readLoadedFiles(client)).values()], keptFrom);
     await takeOutDuplicates(client, keptFromUs);
     if (!keepAnswers && (await hasKeptInRollups(client))) await publish(client, await dropKeptFromRollups(client));
   });
@@ -174,13 +175,8 @@ async function takeOutDuplicates(client: pg.Client, keptFromUs: string): Promise
   );
 }
 
-/**
- * Rejects that were repaired by what leaves now stay so, and nobody is asked for a row that would not be stored: one that says
- * its time, or whose file is named after an earlier day.
- */
-async function closeRejects(client: pg.Client, keptFromUs: string, keptFrom: string): Promise<void> {
-  const loaded = [...(await readLoadedFiles(client)).values()];
-  const ofEarlierDays = loaded.filter(({ name }) => (dayOf(name) ?? keptFrom) < keptFrom);
+/** Rejects that were repaired by what leaves now stay so. */
+async function closeRepaired(client: pg.Client, keptFromUs: string): Promise<void> {
   await client.query(
     `UPDATE reject
         SET is_closed = true
@@ -188,12 +184,30 @@ async function closeRejects(client: pg.Client, keptFromUs: string, keptFrom: str
         AND (file_id, line) IN (SELECT r.file_id, r.line
                                   FROM reject r, unnest(r.event_ids) AS named (event_id)
                                   JOIN possible_repair p USING (event_id)
-                                 WHERE r.said IS NULL AND (p.said->>'event_us')::bigint < ${keptFromUs}
-                                 UNION ALL
-                                SELECT file_id, line FROM reject WHERE (said->>'event_us')::bigint < ${keptFromUs}
-                                 UNION ALL
-                                SELECT file_id, line FROM reject WHERE file_id = ANY($1))`,
-    [ofEarlierDays.map(({ fileId }) => fileId)],
+                                 WHERE r.said IS NULL AND (p.said->>'event_us')::bigint < ${keptFromUs})`,
+  );
+}
+
+/**
+ * Nobody is asked for a row that would not be stored: a reject that says its time, or whose file is named after an earlier day.
+ *
+ * @param files whose rejects are looked at
+ * @param keptFrom the first month that is kept, `YYYY-MM`, as it stands in `retention`
+ */
+export async function closeExpired(
+  client: pg.Client,
+  files: readonly Pick<LoadedFile, 'fileId' | 'name'>[],
+  keptFrom: string,
+): Promise<void> {
+  const ofEarlierDays = files.filter(({ name }) => (dayOf(name) ?? keptFrom) < keptFrom);
+  await client.query(
+    `UPDATE reject
+        SET is_closed = true
+      WHERE NOT is_closed
+        AND (file_id = ANY($2)
+             OR (file_id = ANY($1)
+                 AND (said->>'event_us')::bigint < (SELECT extract(epoch FROM kept_from)::bigint * 1000000 FROM retention)))`,
+    [files, ofEarlierDays].map((some) => some.map(({ fileId }) => fileId)),
   );
 }
 
