@@ -152,11 +152,15 @@ export function followSnapshot(
   /** Within a transaction that sees one moment. */
   async function readFollowing(client: Session): Promise<void> {
     await client.query('SET LOCAL jit = off'); // to compile the long plan would take longer than to count
-    stored = await readSnapshot(client);
-    if (stored === null) return;
-    const { dataId, dataVersion } = stored;
+    const snapshot = await readSnapshot(client);
+    // The other session may have seen a later one while this answer was under way; then this is done again.
+    const isOvertaken =
+      snapshot?.dataId === stored?.dataId && (snapshot?.dataVersion ?? 0) < (stored?.dataVersion ?? 0);
+    if (!isOvertaken) stored = snapshot;
+    if (snapshot === null) return;
+    const { dataId, dataVersion } = snapshot;
     take({ openRejects: { dataId, dataVersion, byReason: await countOpenRejects(client) } });
-    take({ volumes: await readVolumes(client, stored, published.volumes) });
+    take({ volumes: await readVolumes(client, snapshot, published.volumes) });
   }
 
   async function run(): Promise<void> {

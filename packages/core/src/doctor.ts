@@ -25,6 +25,7 @@ import {
   type Whose,
 } from './db/settings.ts';
 import { describeError, errorCode, MoniepointError } from './errors.ts';
+import { UNPACKED_PER_PACKED_BYTE } from './import/bulk.ts';
 import { compareFolder, type FolderState } from './import/folder.ts';
 import { readLoadedFiles } from './import/ledger.ts';
 import { lockHolder } from './import/lock.ts';
@@ -210,7 +211,7 @@ export function judgeNode(version: string): Verdict {
     : warn(found, 'Use Node 20.19 or later, 22.12 or later, 24 or later; others are not tested.');
 }
 
-/** A large import takes about 220 MB (docs/performance.md); the embedded server takes as much again at least. */
+/** A large import takes 150 MB and more (docs/performance.md); the embedded server takes as much again at least. */
 const LEAST_MEMORY = 512 * 1024 ** 2;
 const LEAST_MEMORY_WITH_SERVER = 1024 ** 3;
 
@@ -321,8 +322,6 @@ const NEW_HOME_BYTES = 110 * 1024 ** 2;
  */
 const BYTES_PER_CSV_BYTE = 3;
 const INDEXES_PER_IMPORT = 2;
-/** As in import/bulk.ts: activity files shrink to about a fifth. */
-const UNPACKED_PER_PACKED_BYTE = 5;
 
 /** What an import may need on the server's disk at its peak, in bytes. */
 export const roomFor = (csvBytes: number, indexBytes: number): number =>

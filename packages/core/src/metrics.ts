@@ -144,7 +144,7 @@ export const METRICS: readonly Metric[] = [
   },
 ];
 
-/** The first merchants by volume, best first: the same order as top-merchant. Not one of the five, so no report has it. */
+/** The first merchants by volume, best first: the same order as top-merchant. Not one of the five. */
 export const LEADERBOARD: Metric<readonly Leader[]> = {
   name: 'top-merchants',
   title: 'Top merchants',

@@ -34,7 +34,7 @@ const MIN_SHARE_OF_TABLE = 0.1;
 const MAX_ROWS = 25_000_000;
 const BYTES_PER_ROW = 120;
 /** Activity files shrink to about a fifth. */
-const PACKED_BYTES_PER_ROW = 25;
+export const UNPACKED_PER_PACKED_BYTE = 5;
 
 /**
  * How many of these files, from the first, make one batch for the bulk path, and how many rows to expect in all of them, also
@@ -58,7 +58,7 @@ export function planBulk(
 }
 
 const rowsIn = ({ file: { name, sizeBytes } }: { readonly file: Pick<SourceFile, 'name' | 'sizeBytes'> }) =>
-  sizeBytes / (name.endsWith('.gz') ? PACKED_BYTES_PER_ROW : BYTES_PER_ROW);
+  (sizeBytes * (name.endsWith('.gz') ? UNPACKED_PER_PACKED_BYTE : 1)) / BYTES_PER_ROW;
 
 /**
  * Begins the bulk path inside the caller's transaction.

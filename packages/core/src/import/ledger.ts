@@ -41,8 +41,8 @@ async function selectLoaded(client: pg.Client, path: string | undefined): Promis
   const { rows } = await client.query<LoadedRow>(
     `SELECT file_id, path, name, size_bytes, mtime_ns, sha256, (accepted - expired)::float8 AS events
        FROM ledger
-      WHERE status = 'loaded' AND path = coalesce($1, path)`,
-    [path],
+      WHERE status = 'loaded' ${path === undefined ? '' : 'AND path = $1'}`,
+    path === undefined ? [] : [path],
   );
   return rows.map(({ file_id, size_bytes, mtime_ns, ...row }) => ({
     ...row,
