@@ -182,7 +182,7 @@ describe('moniepoint and moniepoint-api', () => {
     terminal.stdin.write('\x03');
     expect(await exit).toEqual([130, null]);
     expect(lastOfCursor(shown)).toBe('h');
-    // Nothing is drawn any more behind the place where the bar was taken away.
+    // Nothing is drawn any more after the place where the bar was taken away.
     const rest = shown.slice(shown.lastIndexOf('\x1b[?25h'));
     expect(stripVTControlCharacters(rest).trim()).toBe(
       times === 1 ? 'error: Interrupted. What was not committed was rolled back; what was committed before stays.' : '',

@@ -7,7 +7,7 @@ import type pg from 'pg';
 import { inject, onTestFinished } from 'vitest';
 
 /**
- * A migrated, empty database for one test, dropped behind it. The drop fails the test where a session was left open.
+ * A migrated, empty database for one test, dropped after it. The drop fails the test where a session was left open.
  *
  * @param isEmpty leaves the schema out
  */

@@ -4,7 +4,7 @@ import { onTestFinished } from 'vitest';
 
 /**
  * Between the program and the server, on a port of its own or the one that is given: cuts each connection off after so many
- * bytes, or behind its COMMIT of that number, as often as it is told.
+ * bytes, or after its COMMIT of that number, as often as it is told.
  */
 export async function startNetwork(
   serverUrl: string,

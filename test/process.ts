@@ -29,7 +29,7 @@ export async function run(name: string, argv: string[], extra: Record<string, st
   );
 }
 
-/** A process whose stderr is collected; it is killed behind the test where it still lives. */
+/** A process whose stderr is collected; it is killed after the test where it still lives. */
 export function start(name: string, argv: string[], extra: Record<string, string>, directory: string) {
   const child: ChildProcess = spawn(bin(name), argv, {
     env: environment(extra),

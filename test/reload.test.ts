@@ -85,7 +85,7 @@ describe('serve --reload-cron', () => {
     expect(new Set(await outcomes())).toEqual(new Set(['done']));
   });
 
-  it('goes on behind an import that fails, and behind one of another process', async () => {
+  it('goes on after an import that fails, and after one of another process', async () => {
     const { data, serve, database } = await createServing();
     const monitor = await startSwitch();
     writeActivities(data, 'activities_20240101.csv', [row()]);

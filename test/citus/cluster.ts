@@ -12,7 +12,7 @@ export type Node = {
   readonly start: () => Promise<void>;
 };
 
-/** The coordinator, then the workers. All of them run again behind the test. */
+/** The coordinator, then the workers. All of them run again after the test. */
 export async function findNodes(): Promise<[Node, ...Node[]]> {
   const nodes = await Promise.all(inject('clusterUrls').map(findNode));
   onTestFinished(async () => {

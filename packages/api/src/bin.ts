@@ -140,7 +140,7 @@ export function printable(text: string): string {
   });
 }
 
-/** Control characters, line and paragraph separators, and what changes the direction of the text behind it. */
+/** Control characters, line and paragraph separators, and what changes the direction of the text that follows. */
 const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /**

@@ -8,7 +8,7 @@ const LOG_DELAY_MS = 20;
 
 /**
  * Logs on stderr, as JSON lines, or for people where that is a terminal. Lines of a few moments are written at once, because
- * each write is a system call, and one behind every turn of the event loop took a seventh of the requests that the
+ * each write is a system call, and one after every turn of the event loop took a seventh of the requests that the
  * API can answer. A problem does not wait, and takes along what is before it.
  */
 export function createLog(io: Pick<Io, 'err' | 'terminal'>, level: string): Logger {

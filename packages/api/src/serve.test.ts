@@ -378,7 +378,7 @@ describe('what a client may send', () => {
     socket.on('data', (data) => {
       received += data;
     });
-    socket.on('error', () => {}); // a reset behind the answer
+    socket.on('error', () => {}); // a reset after the answer
     socket.write(text);
     await once(socket, 'close');
     return received;

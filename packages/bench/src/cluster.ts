@@ -141,7 +141,7 @@ try {
     await renew();
     const order = round % 2 === 1 ? [PLAIN, CLUSTER] : [CLUSTER, PLAIN];
     for (const database of order) await importInto(database, data.folder, `${database} all`);
-    // The first file behind a large one still pays for pages that were never read: it is not counted.
+    // The first file after a large one still pays for pages that were never read: it is not counted.
     for (const database of order) await runMoniepoint(['import', day.folder], at(coordinator, database));
     for (const database of order) await importInto(database, later.folder, `${database} day`);
     for (const workers of round % 2 === 1 ? SHARED_BY : SHARED_BY.toReversed()) {

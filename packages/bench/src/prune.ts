@@ -129,7 +129,7 @@ try {
     results: [],
     measures: [
       ...timed(`prune of one month, ${eventsOf('2024-02')} events`, 'before 2024-02'),
-      ...timed(`prune of the three months behind it, ${eventsOf('2024-05')} events`, 'before 2024-05'),
+      ...timed(`prune of the next three months, ${eventsOf('2024-05')} events`, 'before 2024-05'),
       ...timed('prune again, with nothing to take out', 'again'),
       ...timed('one table: filled, then indexed', 'flat: filled, then indexed'),
       ...timed(`${values.months?.[0]} tables by month: the same`, 'monthly: filled, then indexed'),

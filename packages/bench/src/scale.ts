@@ -5,7 +5,7 @@
  *
  * An import is a pipeline: one thread of the client admits rows, one session of the coordinator sends them on, the workers
  * store them side by side. With cores of their own the slowest sets the pace; where they share cores, as in what was
- * measured, the sum of what all of them spend does. The indexes are built behind the last row of a batch.
+ * measured, the sum of what all of them spend does. The indexes are built after the last row of a batch.
  */
 import { machineFacts, replaceSection, table } from './document.ts';
 
@@ -30,7 +30,7 @@ const FIXED_SECONDS = 2.1;
 /** What publication reads for each merchant and month, and each merchant: statements of one publication. */
 const PUBLISH_US = { merchantMonth: 0.13, merchant: 0.6 };
 const CORES_MEASURED = 2;
-/** Part of the time in which both were busy: some of what comes behind the rows is done by one. */
+/** Part of the time in which both were busy: some of what comes after the rows is done by one. */
 const BUSY = 0.85;
 
 type Point = { readonly rows: number; readonly isCluster: boolean; readonly seconds: number };

@@ -31,7 +31,7 @@ describe('completion', () => {
     expect(wordsOf('db', 'start', '--h')).toEqual(['--home', '--help']);
   });
 
-  it('values of options, behind a space and behind =, however the shell splits', () => {
+  it('values of options, after a space and after =, however the shell splits', () => {
     expect(wordsOf('import', '--on-change', 's')).toEqual(['supersede', 'skip']);
     expect(wordsOf('import', '--on-change', '=', 's')).toEqual(['supersede', 'skip']);
     expect(wordsOf('import', '--on-change', '=')).toEqual(['supersede', 'skip', 'fail']);

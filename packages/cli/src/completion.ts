@@ -11,7 +11,7 @@ export type Completion = {
 const NOTHING: Completion = { candidates: [], paths: 'none' };
 
 /**
- * Completes the last of the words behind the program's name; it may be empty.
+ * Completes the last of the words after the program's name; it may be empty.
  *
  * @param words as the shell split them: bash makes a word of its own of the `=` in `--format=csv`, others do not split there
  */
@@ -68,7 +68,7 @@ const choicesOf = (choices: readonly string[]): Completion => ({
   candidates: choices.map((word) => [word, '']),
 });
 
-/** One line a candidate, with its meaning behind a tab; then what the shell is to add. */
+/** One line a candidate, with its meaning after a tab; then what the shell is to add. */
 export function completionLines({ candidates, paths }: Completion): string {
   return [...candidates.map(([word, meaning]) => `${word}\t${meaning}\n`), `:${paths}\n`].join('');
 }
@@ -91,7 +91,7 @@ _moniepoint() {
 complete -o default -F _moniepoint moniepoint
 `,
   zsh: `#compdef moniepoint
-# moniepoint: completion for zsh. Put into ~/.zshrc, behind compinit:  source <(moniepoint completion zsh)
+# moniepoint: completion for zsh. Put into ~/.zshrc, after compinit:  source <(moniepoint completion zsh)
 _moniepoint() {
   local line
   local -a candidates

@@ -149,7 +149,7 @@ describe('moniepoint rejects', () => {
     expect((await listed()).open.map(({ line }: { line: number }) => line)).toEqual([3]);
   });
 
-  it('takes one event for the repair of one record, also where the file of the record came again behind it', async () => {
+  it('takes one event for the repair of one record, also where the file of the record came again after it', async () => {
     const { folder, run, openByReason } = await createSite();
     const bad = row({ event_id: 'none', merchant_id: 'A' });
     writeActivities(folder, 'activities_20240101.csv', [bad, bad]);

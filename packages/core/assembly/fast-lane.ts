@@ -18,10 +18,10 @@ export const INPUT_BYTES: i32 = 2 * 1024 * 1024;
 const ARRANGED_BYTES: i32 = 64 * 1024;
 /** No value is longer: a search gives up there. */
 export const MAX_VALUE_BYTES: i32 = 256;
-/** More than is looked at behind the last byte of a record. */
+/** More than is looked at after the last byte of a record. */
 const PADDING_BYTES: i32 = 4 * MAX_VALUE_BYTES;
 
-/** Where the bytes of the file stand, with a zero byte behind them. */
+/** Where the bytes of the file stand, with a zero byte after them. */
 export const input: usize = memory.data(INPUT_BYTES + PADDING_BYTES, 16);
 /** Where a record stands that was not written in the usual form. */
 const arranged: usize = memory.data(ARRANGED_BYTES + PADDING_BYTES, 16);
@@ -220,7 +220,7 @@ function arrange(start: usize): usize {
 /** Of the bytes that may end a field, each where its lower half says; elsewhere one that does not belong there. */
 const SPECIALS = i8x16(0, -1, i8(QUOTE), -1, -1, -1, -1, -1, -1, -1, i8(LF), -1, i8(COMMA), i8(CR), -1, 0);
 
-/** Where the first of them stands, from here on: at the latest behind the last byte of the file, where there is a zero. */
+/** Where the first of them stands, from here on: at the latest after the last byte of the file, where there is a zero. */
 function nextSpecial(at: usize): usize {
   while (true) {
     const vector = v128.load(at);
@@ -263,7 +263,7 @@ function takeOne(start: usize, line: f64, newMerchant: i32, merchantCommas: i32,
     at += 1;
     let digit: u32 = load<u8>(at) - ZERO;
     if (digit > 9) return 0;
-    // Behind the sixth digit the unit is zero.
+    // After the sixth digit the unit is zero.
     for (let unit = HUNDRED_MS; digit <= 9; unit /= 10) {
       microseconds += digit * unit;
       at += 1;
@@ -282,7 +282,7 @@ function takeOne(start: usize, line: f64, newMerchant: i32, merchantCommas: i32,
   const kind = find(kinds, at + 1, COMMA, 2 + kindCommas);
   if (kind === 0) return 0;
 
-  // [-]digits[.digits], of which the third one behind the point rounds
+  // [-]digits[.digits], of which the third one after the point rounds
   at = fieldEnd + 1;
   const isNegative = load<u8>(at) === MINUS;
   if (isNegative) at += 1;
@@ -412,7 +412,7 @@ function hexValues(digits: v128): v128 {
 }
 
 // Values that are remembered. A table has slots with addresses of entries, 0 where free, at most half of them taken. An entry
-// holds the value's id, its length and its hash, and from VALUE_AT on its bytes, with zeros behind them up to a whole vector.
+// holds the value's id, its length and its hash, and from VALUE_AT on its bytes, with zeros after them up to a whole vector.
 
 const SLOTS_AT: usize = 0;
 const MASK_AT: usize = 4;

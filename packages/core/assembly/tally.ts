@@ -1,6 +1,6 @@
 // AssemblyScript: compiled to dist/import/tally.wasm, and driven by src/import/tally.ts, which says what it is for.
 //
-// One instance counts one batch. Its tables grow with merchants and months: they are laid anew behind the old ones then.
+// One instance counts one batch. Its tables grow with merchants and months: they are laid anew after the old ones then.
 
 import { AMOUNT_KOBO, CONTEXT_KEY, KIND_KEY, MERCHANT_KEY, ROW_BYTES, ROWS_PER_BLOCK } from './layout';
 

@@ -28,7 +28,7 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
   await withDatabase(config.databaseUrl, config.homeFolder, 'serve', async (database) => {
     const server = { config, io, log, database, onState };
     const reloads = createReloads(server, cron, (trigger, paths) => {
-      // Behind the start the log goes on for good, and a bar would come and go in it.
+      // After the first import the log goes on for good, and a bar would come and go in it.
       const view = createImportView(trigger === 'start' ? io : { ...io, terminal: null }, config.progress, false);
       print = view.print;
       return importPaths(server, view, trigger, paths);
@@ -100,7 +100,7 @@ async function importPaths(
   let rowsDone = 0;
   onState(progress);
   const report = (event: ImportEvent) => {
-    // Behind the start, what has not changed is no news to a person.
+    // After the first import, what has not changed is no news to a person.
     if (tellsAll || event.type !== 'file_finished' || event.result.status !== 'unchanged')
       view.report(event.type === 'plan' && !tellsAll ? { ...event, ignored: [] } : event);
     if (event.type === 'plan') progress.files = event.files;

@@ -76,7 +76,7 @@ export function createBar(
     bars.stop();
   }
   process.on('exit', stop);
-  process.on('uncaughtExceptionMonitor', stop); // the error is printed behind it, and must not be wiped out
+  process.on('uncaughtExceptionMonitor', stop); // the error is printed after it, and must not be wiped out
 
   return {
     log: (text) => {
@@ -95,7 +95,7 @@ const CLEAR_BELOW = '\x1b[K\x1b[C\x1b[J\r';
 
 /** A terminal that was not told its size says 0. */
 const terminalColumns = (stream: NodeJS.WriteStream) => stream.columns || 80;
-/** The last column stays empty: a terminal may begin a new line behind it. */
+/** The last column stays empty: a terminal may begin a new line after it. */
 const columnsOf = (stream: NodeJS.WriteStream) => Math.max(terminalColumns(stream) - 1, 1);
 
 type Glyphs = { readonly full: string; readonly empty: string; readonly between: string; readonly mark: string };
@@ -122,7 +122,7 @@ function runLine(moment: Moment, columns: number, glyphs: Glyphs): string {
 }
 
 function workLine({ file, stage, filesDone, files }: Moment, width: number, glyphs: Glyphs): string {
-  const columns = Math.max(width - '^C'.length, 1); // a terminal writes that behind it, and must not begin a new line
+  const columns = Math.max(width - '^C'.length, 1); // a terminal writes that after it, and must not begin a new line
   if (stage !== null) {
     const rows = `${withSeparators(stage.rowsRead)} rows of ${countOf(stage.files, 'file')}`;
     const parts = [STAGE_TEXTS[stage.stage], `${Math.floor(stage.forMs / 1000)} s`, stage.rowsRead === 0 ? null : rows];

@@ -13,7 +13,7 @@ export type Bar = {
   readonly label: string;
   /** The length of the bar; below zero there is none. */
   readonly value: number;
-  /** The value for people, and what else stands behind the bar. */
+  /** The value for people, and what else stands after the bar. */
   readonly text: string;
 };
 
@@ -37,11 +37,11 @@ export function barChart(bars: readonly Bar[], { columns, isUtf8, hasColors }: S
   };
   return bars
     .map(({ label, value, text }) => {
-      const behind = `${draw(value)}${room > 0 && value > 0 && largest > 0 ? ' ' : ''}${text}`;
-      if (isWide) return `  ${label}${' '.repeat(labels - widthOf(label))}  ${behind}\n`;
+      const after = `${draw(value)}${room > 0 && value > 0 && largest > 0 ? ' ' : ''}${text}`;
+      if (isWide) return `  ${label}${' '.repeat(labels - widthOf(label))}  ${after}\n`;
       return `${piecesOf(label, columns - 2)
         .map((piece) => `  ${piece}\n`)
-        .join('')}    ${behind}\n`;
+        .join('')}    ${after}\n`;
     })
     .join('');
 }

@@ -2,7 +2,7 @@ import type { ImportEvent, Stage } from '@moniepoint/core/import/progress';
 
 /** How far an import is, for people and for machines. Times are in ms. */
 export type Moment = {
-  /** Of the whole run's work, from 0 to 1: of reading, and of what the database does behind it. */
+  /** Of the whole run's work, from 0 to 1: of reading, and of what the database does after it. */
   readonly share: number;
   /** Null while nothing can be said, and when only the end is left. */
   readonly leftMs: number | null;
@@ -44,7 +44,7 @@ export type Progress = {
 
 /**
  * Shares of the time that a batch takes, measured with 3 M rows on the bulk path. A batch without indexing jumps over that
- * share. These are all that is known of what comes behind reading: the server cannot tell how far a statement is.
+ * share. These are all that is known of what comes after reading: the server cannot tell how far a statement is.
  */
 const STAGE_SHARES: Readonly<Record<Exclude<Stage, 'preparing'>, number>> = {
   storing: 0.02,
@@ -79,7 +79,7 @@ export function createProgress(): Progress {
   let openFiles = 0;
   let batchSince = 0;
   let readingMs = 0;
-  /** Where speed is measured from: the first file, and again behind a lost connection. */
+  /** Where speed is measured from: the first file, and again after a lost connection. */
   let start: { readonly time: number; readonly work: number; readonly rowsRead: number } | null = null;
 
   function take(event: ImportEvent, now: number): void {

@@ -101,7 +101,7 @@ const plan = (files: number, sizeBytes = files * 1000): ImportEvent => ({
 const STAGES = ['storing', 'indexing', 'settling', 'counting', 'publishing', 'committing'] as const;
 
 describe('on a terminal', () => {
-  /** Events of one run as the import tells them, each with the time that passes behind it: a frame at least. */
+  /** Events of one run as the import tells them, each with the time that passes after it: a frame at least. */
   const aRun = fc
     .record({
       unchanged: fc.integer({ min: 0, max: 3 }),

@@ -171,7 +171,7 @@ function createTextView(
 /** Left alone without a look into it. */
 const isUneventful = ({ status, counts }: FileResult) => status === 'unchanged' && counts.read === 0;
 
-/** What to say of a file behind its status. */
+/** What to say of a file after its status. */
 export function describeFile({ name, status, counts, error }: FileResult): string {
   if (status === 'skipped') return `${printable(name)}: changed since it was loaded; its earlier version stays`;
   if (error !== null) return printable(error);

@@ -60,7 +60,7 @@ export function describeSum({ files, ignored, counts }: ImportResult): string {
   ].join('\n');
 }
 
-/** For machines: what `import --dry-run --json` prints, behind the rejects. */
+/** For machines: what `import --dry-run --json` prints, after the rejects. */
 function jsonReview(write: Write): Review {
   let separator = '{"rejects":[';
   return {

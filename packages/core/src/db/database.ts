@@ -128,7 +128,7 @@ async function connect(url: string, place: string, role: string): Promise<pg.Cli
     // session gets an error from its query as well.
     opened.on('error', () => broken.add(opened));
     await opened.connect();
-    // By itself first: on a busy server the statements behind it may take longer than a role's limit.
+    // Sent alone: what limit the role has still holds for the message that lifts it, so that one must be short.
     await opened.query('SET statement_timeout = 0');
     await opened.query(`${SESSION_SETTINGS}; ${LIMITS}`);
     // A server on a system that cannot watch its clients refuses this: then a killed import holds its lock for longer.

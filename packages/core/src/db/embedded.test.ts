@@ -19,7 +19,7 @@ import { embeddedUsers, isEmbeddedRunning, joinEmbedded, keepEmbedded, releaseEm
 
 const NO_SYNC = { fsync: 'off' };
 
-/** A folder for one embedded server, which is stopped and removed behind the test. */
+/** A folder for one embedded server, which is stopped and removed after the test. */
 function createHome(): string {
   const home = mkdtempSync(join(inject('root'), 'h'));
   onTestFinished(async () => {

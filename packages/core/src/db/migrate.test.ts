@@ -59,7 +59,7 @@ describe('migrate', () => {
     const rejects: [reason: string, record: string | Buffer, ids: string[]][] = [
       ['status', `${id('1')},M,2024-01-01`, [id('1')]],
       ['column_count', `${id('2').toUpperCase()},${id('3')},${id('2')}`, [id('2'), id('3')]],
-      // Written with escapes, the first byte would give the seven digits behind it an eighth.
+      // Written with escapes, the first byte would give the seven digits after it an eighth.
       [
         'encoding',
         Buffer.from(`\xe1${id('4').slice(1)} \xe1${id('5')}\\341${id('6')}\0`, 'latin1'),

@@ -42,7 +42,7 @@ describe('the role that the API reads with', () => {
       await expect(asWriter('CREATE TABLE mine (n int)')).rejects.toMatchObject(INSUFFICIENT_PRIVILEGE);
       const asOurselves = inTransaction(client, () => client.query('DELETE FROM snapshot'), readOnly(false));
       await expect(asOurselves).rejects.toMatchObject(READ_ONLY_TRANSACTION);
-      expect((await client.query('SELECT FROM event')).rowCount, 'behind the transaction').toBe(0);
+      expect((await client.query('SELECT FROM event')).rowCount, 'after the transaction').toBe(0);
     });
   });
 

@@ -97,7 +97,7 @@ export const event = pgTable('event', eventColumns, (t) => [
   index('event_file_id_event_us_idx').using('brin', t.fileId, t.eventUs),
 ]);
 
-/** An occurrence of an event behind the stored one, kept so that it can be stored when that one leaves. */
+/** A later occurrence of a stored event, kept so that it can be stored when that one leaves. */
 export const duplicate = pgTable(
   'duplicate',
   {

@@ -83,7 +83,7 @@ const NONE_IS_NEW = new Uint8Array(ROWS_PER_BLOCK);
 /**
  * Puts the keys that hold for all files in place of the lane's ids, and the file's id into each row.
  *
- * What a rare call gives must not go straight into setInt32: V8 then no longer compiles that in place, and a row took 65 ns
+ * The result of lookUp goes into a variable before setInt32: handed on directly, V8 no longer inlines setInt32, and a row took 65 ns
  * instead of 17.
  */
 export function setKeys(

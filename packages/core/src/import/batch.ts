@@ -3,15 +3,7 @@ import { type Database, inTransaction, SAVEPOINT } from '../db/database.ts';
 import { MoniepointError } from '../errors.ts';
 import { createAdmission } from './admit.ts';
 import { beginBulk, flush, type KnownIds } from './bulk.ts';
-import {
-  adoptKeys,
-  type Dictionaries,
-  forgetKeys,
-  forgetSince,
-  markOf,
-  markOfSaved,
-  saveDictionaries,
-} from './codes.ts';
+import { adoptKeys, type Dictionaries, forgetKeys, forgetSince, markOf, saveDictionaries } from './codes.ts';
 import type { SourceFile } from './discover.ts';
 import { monthText } from './encode.ts';
 import type { Lanes } from './lanes.ts';
@@ -79,7 +71,7 @@ export async function importBatch(
 ): Promise<FileResult[] | null> {
   const { client, dictionaries, report, signal } = run;
   const isKept = files.every((file) => file.isKept);
-  let mark = markOf(dictionaries);
+  const mark = markOf(dictionaries);
   let rowsRead = 0;
   let flushing: Promise<void> | null = null;
   const enter = (stage: Stage) => report({ type: 'stage', stage, files: files.length, rowsRead });
@@ -99,7 +91,6 @@ export async function importBatch(
     if (run.isShared) {
       await takeTurn(client);
       await rekeyCandidates(client, await adoptKeys(client, dictionaries));
-      mark = markOfSaved(dictionaries);
     }
     await saveDictionaries(client, dictionaries);
     if (bulk !== null) enter('indexing');
@@ -154,11 +145,14 @@ export async function importBatch(
  * @returns the months, `YYYY-MM`, whose successes changed; some twice
  */
 async function updateRollups(client: pg.Client, tally: Tally | null, firstFileId: number): Promise<string[]> {
-  const entered =
-    tally?.counter === null
-      ? await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS added`)
-      : [...(tally === null ? [] : await addTally(client, tally)), ...(await addToRollups(client, 'newcomer'))];
-  return [...entered, ...(await takeFromRollups(client, 'leaver'))];
+  const months: string[] = [];
+  if (tally !== null && tally.counter === null) {
+    months.push(...(await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS added`)));
+  } else {
+    if (tally !== null) months.push(...(await addTally(client, tally)));
+    months.push(...(await addToRollups(client, 'newcomer')));
+  }
+  return [...months, ...(await takeFromRollups(client, 'leaver'))];
 }
 
 /**

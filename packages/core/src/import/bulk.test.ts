@@ -149,7 +149,7 @@ describe('the bulk path', () => {
     expect(stored.map((merchant) => merchant.ids)).toEqual(ids);
   });
 
-  it('knows whose events they are also behind a file that fails before its texts were told', async () => {
+  it('knows whose events they are also after a file that failed before its texts were told', async () => {
     const folder = createFolder();
     const broken = gzipSync(
       [HEADER, row({ event_id: eventId(1), merchant_id: 'LOST', region: 'LOST' }), ''].join('\n'),

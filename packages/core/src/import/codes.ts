@@ -14,8 +14,8 @@ export type Dictionary = {
 export type Dictionaries = Texts<Dictionary>;
 
 /**
- * Loads all three. Keys are given out here, ahead of the database: one import runs at a time, or those that share the work
- * make up for it by adoptKeys.
+ * Loads all three. Keys are chosen in memory, before they are stored: one import runs at a time, so they cannot clash; where several
+ * share the work, adoptKeys repairs clashes.
  */
 export async function loadDictionaries(client: pg.Client): Promise<Dictionaries> {
   return {
@@ -131,12 +131,6 @@ const ROWS_PER_INSERT = 10_000;
 /** A point to which forgetSince goes back. */
 export function markOf({ merchants, kinds, contexts }: Dictionaries): Texts<number> {
   return { merchants: merchants.nextKey, kinds: kinds.nextKey, contexts: contexts.nextKey };
-}
-
-/** The point behind which lies what is not in the database yet. */
-export function markOfSaved({ merchants, kinds, contexts }: Dictionaries): Texts<number> {
-  const firstUnsaved = ({ nextKey, added, saved }: Dictionary) => nextKey - (added.length - saved);
-  return { merchants: firstUnsaved(merchants), kinds: firstUnsaved(kinds), contexts: firstUnsaved(contexts) };
 }
 
 /** What was saved since the mark was rolled back: its texts are unknown again, and their keys free. */

@@ -128,14 +128,14 @@ export function monthOfText(text: string): number {
 
 const CANDIDATE_BYTES = ROW_BYTES + LENGTH_BYTES + LINE_BYTES;
 
-/** Rows one behind the other, in a buffer that grows. */
+/** Rows one after the other, in a buffer that grows. */
 export type CopyRows = { bytes: Buffer; length: number };
 
 export const createCopyRows = (): CopyRows => ({ bytes: Buffer.alloc(0), length: 0 });
 
 const FIRST_CAPACITY = 16 * 1024;
 
-/** Makes room behind what is there, and returns where it begins. The rows count as longer by this. */
+/** Makes room after what is there, and returns where it begins. The rows count as longer by this. */
 export function extend(rows: CopyRows, bytes: number): number {
   const at = rows.length;
   rows.length += bytes;

@@ -4,7 +4,7 @@ import { numFastRuns } from '../../../../test/long.ts';
 import { OFFSETS, ROW_BYTES } from './encode.ts';
 import { addEvent, CONFLICT, createEventIndex, DUPLICATE, FIRST, forgetEvents } from './event-index.ts';
 
-/** A row of which `id` differs in a word of its own, and `content` in one of the values behind it. */
+/** A row of which `id` differs in a word of its own, and `content` in one of the other values. */
 function rowOf(id: number, content: number): DataView {
   const view = new DataView(new ArrayBuffer(ROW_BYTES));
   view.setInt32(OFFSETS.eventId + 4 * (id % 4), id);

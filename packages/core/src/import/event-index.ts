@@ -2,7 +2,7 @@
  * Every accepted event, exactly: its whole id, and its content, by which a later occurrence is told to be a conflict. This is
  * what tells duplicates where there is no database.
  *
- * Entries lie one behind the other in the order in which they came, 44 bytes each; a hash table of entry numbers over them,
+ * Entries lie one after the other in the order in which they came, 44 bytes each; a hash table of entry numbers over them,
  * open addressing with linear probing, at most half full, adds 8 to 16 bytes. So 7 M events take about 370 MB. Entries are
  * never moved, so that growing copies the numbers alone.
  *

@@ -135,7 +135,7 @@ describe('the fast lane writes what the slow lane writes', () => {
     ['a point without digits before Z', { event_timestamp: '2024-01-05T10:00:00.Z' }],
     ['lower-case z', { event_timestamp: '2024-01-05T10:00:00z' }],
     ['two Z', { event_timestamp: '2024-01-05T10:00:00ZZ' }],
-    ['an offset behind Z', { event_timestamp: '2024-01-05T10:00:00Z+01:00' }],
+    ['an offset after Z', { event_timestamp: '2024-01-05T10:00:00Z+01:00' }],
     ['an offset of a day', { event_timestamp: '2024-01-05T10:00:00+24:00' }],
     ['an offset of 60 minutes', { event_timestamp: '2024-01-05T10:00:00+00:60' }],
     ['an offset of one digit', { event_timestamp: '2024-01-05T10:00:00+1' }],
@@ -143,7 +143,7 @@ describe('the fast lane writes what the slow lane writes', () => {
     ['an offset that ends with a colon', { event_timestamp: '2024-01-05T10:00:00+01:' }],
     ['an offset with seconds', { event_timestamp: '2024-01-05T10:00:00+01:00:00' }],
     ['an offset without a sign', { event_timestamp: '2024-01-05T10:00:00 01:00' }],
-    ['a space behind the time', { event_timestamp: '2024-01-05T10:00:00 ' }],
+    ['a space after the time', { event_timestamp: '2024-01-05T10:00:00 ' }],
     ['a date alone', { event_timestamp: '2024-01-05' }],
     ['lower-case t', { event_timestamp: '2024-01-05t10:00:00' }],
     ['zero bytes where no date was seen yet', { event_timestamp: `${'\0'.repeat(10)}T10:00:00` }],
@@ -173,9 +173,9 @@ describe('the fast lane writes what the slow lane writes', () => {
     ['a carriage return in quotes', { region: '"LAGOS\rIKEJA"' }],
     ['a zero byte in quotes', { region: '"\0"' }],
     ['a quote that is not closed', { merchant_tier: '"STARTER' }],
-    ['a space behind the quotes', { region: '"LAGOS" ' }],
+    ['a space after the quotes', { region: '"LAGOS" ' }],
     ['two points, more decimals', { amount: '1.001.1' }],
-    ['a letter behind the decimals', { amount: '1.0012x' }],
+    ['a letter after the decimals', { amount: '1.0012x' }],
   ])('and leaves it alone: %s', (_, fields) => {
     expect(expectSame(second(fields))).toBe(0);
     expectSame(second(fields), [], true);
@@ -239,7 +239,7 @@ describe('the fast lane writes what the slow lane writes', () => {
     );
   });
 
-  it('a line end of CR and LF behind quotes', () => {
+  it('a line end of CR and LF after quotes', () => {
     const quoted = row({ region: '"LAGOS"', merchant_tier: '"STARTER"' });
     const lines = [HEADER, quoted, quoted, row({ region: 'LAGOS', merchant_tier: 'STARTER' }), quoted, ''];
     expect(expectSame(lines.join('\r\n'))).toBe(2);
@@ -269,8 +269,8 @@ describe('the fast lane writes what the slow lane writes', () => {
     expect(expectSame(`${[HEADER, row(), row(), many, row()].join('\n')}\n`)).toBe(2);
   });
 
-  it('a record behind which older bytes still lie', () => {
-    // The second piece ends inside a record; in the memory behind it are bytes of the first, which would complete it.
+  it('a record after which older bytes still lie', () => {
+    // The second piece ends inside a record; in the memory after it are bytes of the first, which would complete it.
     const long = `${HEADER}\n${`${row()}\n`.repeat(4)}`;
     for (let cut = 1; cut < 200; cut += 7)
       expectSame(`${long}${row({ amount: '7' })}`.slice(0, -cut), [long.length, 64]);

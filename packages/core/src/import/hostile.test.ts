@@ -127,10 +127,10 @@ describe('neighbours survive', () => {
     const property = fc.asyncProperty(fc.array(mangle, { minLength: 1, maxLength: 12 }), async (changes) => {
       let file = whole;
       for (const change of changes) {
-        const [before, behind] = [file.subarray(0, change.at), file.subarray(change.at)];
-        if ('byte' in change) file = Buffer.concat([before, Buffer.from([change.byte]), behind]);
-        else if ('cut' in change) file = Buffer.concat([before, behind.subarray(change.cut)]);
-        else file = Buffer.concat([before, behind.subarray(0, change.repeat), behind]);
+        const [before, after] = [file.subarray(0, change.at), file.subarray(change.at)];
+        if ('byte' in change) file = Buffer.concat([before, Buffer.from([change.byte]), after]);
+        else if ('cut' in change) file = Buffer.concat([before, after.subarray(change.cut)]);
+        else file = Buffer.concat([before, after.subarray(0, change.repeat), after]);
       }
       const folder = createFolder();
       writeBytes(folder, 'activities_20240101.csv', [file]);
@@ -143,7 +143,7 @@ describe('neighbours survive', () => {
 });
 
 describe('limits', () => {
-  it('a gzip file that unpacks without end fails at once, and the file behind it loads', async () => {
+  it('a gzip file that unpacks without end fails at once, and the next file loads', async () => {
     const folder = createFolder();
     writeBytes(folder, 'activities_20240101.csv.gz', [
       gzipSync(Buffer.concat([Buffer.from(`${HEADER}\n`), Buffer.alloc(200_000_000)])),
@@ -154,7 +154,7 @@ describe('limits', () => {
     expect(files[0]?.error).toMatch(/unpacks to more than 100 times its \d+ bytes, which no activity file does/);
   });
 
-  it('a file whose every row has an event type of its own fails, and the file behind it gets its own texts', async () => {
+  it('a file whose every row has an event type of its own fails, and the next file gets its own texts', async () => {
     const folder = createFolder();
     const rows = Array.from({ length: 100_001 }, (_, n) =>
       row({ event_id: eventId(n), event_type: `E${n}`, merchant_id: 'LOST' }),

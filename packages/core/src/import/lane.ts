@@ -69,7 +69,7 @@ export function createLane(): Lane {
   let texts = noTexts();
   let isRestart = false;
 
-  /** Forgets all texts: those of a file that failed were not told, or may be what it failed of. */
+  /** Forgets all texts: the new ones of a file that failed may not have reached the other thread, or may be too many, which it failed of. */
   function restart(): void {
     ids = noIds();
     clear(memory);

@@ -51,13 +51,13 @@ function openInThisThread(strict: boolean): Lanes {
   const { read, release } = createLane();
   const keys = createLaneKeys();
   async function* take(file: SourceFile): AsyncGenerator<Block> {
-    for await (const block of read(file, strict)) yield told(keys, block);
+    for await (const block of read(file, strict)) yield takeOverTexts(keys, block);
   }
   return { keys: [keys], read: (file) => ({ keys, blocks: take(file), release }), close: async () => {} };
 }
 
 /** Every block has to pass by here, also one that nobody wants: the ids of later ones build on its texts. */
-function told(keys: LaneKeys, block: Block): Block {
+function takeOverTexts(keys: LaneKeys, block: Block): Block {
   if (block.isRestart) forgetTexts(keys);
   addTexts(keys, block.texts);
   return block;
@@ -144,10 +144,10 @@ function startThread(): Thread {
 
   const keys = createLaneKeys();
   /** Files of which not all blocks were taken. The thread waits until they are; when the run ends, nobody has to. */
-  const left: Inbox[] = [];
+  const abandoned: Inbox[] = [];
 
   async function* take(inbox: Inbox): AsyncGenerator<Block> {
-    for (const earlier of left.splice(0)) for await (const _ of blocksOf(earlier));
+    for (const earlier of abandoned.splice(0)) for await (const _ of blocksOf(earlier));
     yield* blocksOf(inbox);
   }
 
@@ -159,10 +159,10 @@ function startThread(): Thread {
         isOver = message.type === 'failure' || message.block.content !== null;
         if (message.type === 'failure') throw new MoniepointError(message.kind, message.message);
         post({ type: 'taken' });
-        yield told(keys, fromClone(message.block));
+        yield takeOverTexts(keys, fromClone(message.block));
       }
     } finally {
-      if (!isOver) left.push(inbox);
+      if (!isOver) abandoned.push(inbox);
     }
   }
 

@@ -125,7 +125,7 @@ export async function findVersions(
   return loaded.sizeBytes === file.sizeBytes && loaded.mtimeNs === file.mtimeNs ? 'unchanged' : [loaded];
 }
 
-/** The version of this content was moved, and another file of its name is loaded: the order of the two may be another one now. */
+/** Whether a file that was moved has to be loaded anew: another loaded file has its name, so its new path may change which comes first. */
 export function isOutOfPlace(
   same: LoadedFile,
   file: SourceFile,

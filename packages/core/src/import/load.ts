@@ -35,7 +35,6 @@ export type Loaded = {
   readonly counts: Counts;
   readonly content: Content;
   readonly header: string | null;
-  readonly startedAt: Date;
 };
 
 export function createLoader(
@@ -83,7 +82,6 @@ export function createLoader(
 
   /** @throws MoniepointError `failed` for a file that cannot be loaded, `incomplete` past a threshold, `interrupted` */
   async function load(file: SourceFile, fileId: number): Promise<Loaded> {
-    const startedAt = new Date();
     const refuseAborted = () => {
       if (signal.aborted)
         throw new MoniepointError('interrupted', `${file.path}: interrupted; nothing of it was kept.`);
@@ -105,7 +103,7 @@ export function createLoader(
       if (waitingBytes > MAX_WAITING_BYTES) await flush();
     });
     refusePastThresholds(file, found.counts, thresholds);
-    return { fileId, startedAt, ...found };
+    return { fileId, ...found };
   }
 
   return {

@@ -199,15 +199,15 @@ describe('records of a file, at any chunk boundary', () => {
       21,
     ],
     [
-      'a valid row inside a quoted field behind the limit',
+      'a valid row inside a quoted field beyond the limit',
       `${Array(18)
         .fill(`"${x(60_000)}"`)
         .join(',')},"a\n1,2,3\nb",c\n`,
       3,
     ],
-    ['a line end inside a quoted field behind the limit', `${x(MAX_RECORD_BYTES)},"a\nb"\r\n`, 2],
-    ['a broken quote behind the limit', `${x(MAX_RECORD_BYTES)},"a"b\n`, 1],
-    ['a quote that is never closed behind the limit', `${x(MAX_RECORD_BYTES + 1)},"a\n`, 1],
+    ['a line end inside a quoted field beyond the limit', `${x(MAX_RECORD_BYTES)},"a\nb"\r\n`, 2],
+    ['a broken quote beyond the limit', `${x(MAX_RECORD_BYTES)},"a"b\n`, 1],
+    ['a quote that is never closed beyond the limit', `${x(MAX_RECORD_BYTES + 1)},"a\n`, 1],
   ])('a record over 1 MiB ends where it ends: %s', (_, file, lines) => {
     for (const sizes of [[Number.MAX_SAFE_INTEGER], [65_536], [65_537], [100_000], [1_048_577]]) {
       expect(summary(cut(`${file}last\n`, sizes))).toEqual([

@@ -17,7 +17,7 @@ const QUOTE = 0x22;
 const COMMA = 0x2c;
 
 export const MAX_RECORD_BYTES = 1024 * 1024;
-/** How far behind an opening quote its closing quote may lie. */
+/** How far from an opening quote its closing quote may lie. */
 export const MAX_QUOTED_BYTES = 64 * 1024;
 /** `plain` holds no quote; `quoted` is well-formed; `malformed` breaks the quoting rules; `too_long` passed the limit. */
 export type RecordKind = 'plain' | 'quoted' | 'malformed' | 'too_long';
@@ -42,7 +42,7 @@ export type CutState = {
   tooLong: Place | null;
 };
 
-/** At the start of a field, inside an unquoted field, or behind a broken quote on the line that ends the record. */
+/** At the start of a field, inside an unquoted field, or after a broken quote on the line that ends the record. */
 type Place = 'field' | 'unquoted' | 'broken_line';
 
 /** Of a record that is longer than MAX_RECORD_BYTES. */
@@ -50,7 +50,7 @@ export const KEPT_OF_TOO_LONG_BYTES = 64 * 1024;
 
 /**
  * Cuts as many records as the window allows and returns the number of bytes that are done with. The caller passes the
- * rest again with more behind it; a rest never grows beyond a record's and a quoted field's largest size together.
+ * rest again with more bytes after it; a rest never grows beyond a record's and a quoted field's largest size together.
  *
  * @param isLast the file ends with this window
  * @param takeFast is asked first, wherever a record begins

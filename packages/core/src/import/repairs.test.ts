@@ -57,8 +57,8 @@ describe('repairs of rejects', () => {
     ['all at once', (days) => [days]],
     ['file by file', (days) => days.map((path) => [path])],
     ['file by file from the last', (days) => days.toReversed().map((path) => [path])],
-    ['all but one at once, and one behind them', (days) => [days.slice(1), days]],
-    ['one, and all others at once behind it', (days) => [days.slice(3, 4), days]],
+    ['all but one at once, and one after them', (days) => [days.slice(1), days]],
+    ['one, and all others at once after it', (days) => [days.slice(3, 4), days]],
   ])('are found however the files were loaded: %s', async (_, steps) => {
     const database = await createDatabase();
     const days = writeDays();

@@ -31,7 +31,7 @@ export const REPAIR_TABLES = `
   CREATE TEMP TABLE IF NOT EXISTS found (LIKE event)`;
 
 /**
- * Run it behind settling, while `leaver` and `newcomer` hold what left `event` and entered it by SQL.
+ * Call it after settling, while `leaver` and `newcomer` hold what left `event` and entered it by SQL.
  *
  * @param newFileIds whose rejects are new
  * @param isBulk more events are new than `newcomer` holds

@@ -3,7 +3,7 @@ import { isSqlstate } from '../db/database.ts';
 import { errorCode, MoniepointError } from '../errors.ts';
 
 /**
- * Errors of the server behind which the same work may well succeed: it serializes, restarts, or is full for a moment.
+ * Errors of the server after which the same work may well succeed: it could not serialize, it restarts, or it has no connection left.
  * Everything else would only fail again: a full disk, a missing right, a statement that somebody cancelled.
  */
 const TRANSIENT_SQLSTATES = new Set([

@@ -51,6 +51,7 @@ export const ROLLUPS = {
 } as const;
 
 type Rollup = keyof typeof ROLLUPS;
+const ROLLUP_ENTRIES = Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Rollup]][];
 
 /**
  * Adds events to the rollups. The cost follows these events, not the history.
@@ -60,8 +61,7 @@ type Rollup = keyof typeof ROLLUPS;
  */
 export async function addToRollups(client: pg.Client, events: string): Promise<string[]> {
   const months: string[] = [];
-  for (const [table, { select }] of Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Rollup]][])
-    months.push(...(await upsert(client, table, select(events))));
+  for (const [table, { select }] of ROLLUP_ENTRIES) months.push(...(await upsert(client, table, select(events))));
   return months;
 }
 
@@ -69,7 +69,7 @@ export async function addToRollups(client: pg.Client, events: string): Promise<s
 export async function takeFromRollups(client: pg.Client, events: string): Promise<string[]> {
   const months: string[] = [];
   if (await isEmpty(client, events)) return months;
-  for (const [table, { key, values, select }] of Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Rollup]][]) {
+  for (const [table, { key, values, select }] of ROLLUP_ENTRIES) {
     const negated = values.map((value) => `-${value}`);
     const gone = `SELECT ${[...key, ...negated].join(', ')} FROM (${select(events)}) AS gone`;
     months.push(...(await upsert(client, table, gone)));
@@ -92,14 +92,13 @@ export function expectedRollup(table: Rollup): string {
 
 /** Lets the rollups go on counting events that are about to leave. */
 export async function keepInRollups(client: pg.Client, events: string): Promise<void> {
-  for (const [table, { select }] of Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Rollup]][])
-    await upsert(client, table, select(events), expiredOf(table));
+  for (const [table, { select }] of ROLLUP_ENTRIES) await upsert(client, table, select(events), expiredOf(table));
 }
 
 /** Takes out of the rollups what was kept in them of pruned events, and returns the months like addToRollups. */
 export async function dropKeptFromRollups(client: pg.Client): Promise<string[]> {
   const months: string[] = [];
-  for (const [table, { key, values }] of Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Rollup]][]) {
+  for (const [table, { key, values }] of ROLLUP_ENTRIES) {
     if (await isEmpty(client, expiredOf(table))) continue;
     const negated = values.map((value) => `-${value}`);
     months.push(...(await upsert(client, table, `SELECT ${[...key, ...negated].join(', ')} FROM ${expiredOf(table)}`)));

@@ -212,9 +212,9 @@ describe('input files (CONTRACT.md section 1)', () => {
   });
 
   it.each([
-    ['zero bytes behind it', [Buffer.alloc(512)], 1],
-    ['one zero byte behind it', [Buffer.alloc(1)], 1],
-    ['a megabyte of zero bytes behind it', [Buffer.alloc(1_000_000)], 1],
+    ['zero bytes after it', [Buffer.alloc(512)], 1],
+    ['one zero byte after it', [Buffer.alloc(1)], 1],
+    ['a megabyte of zero bytes after it', [Buffer.alloc(1_000_000)], 1],
     ['another member', [gzipSync(`${row({ event_id: eventId(2) })}\n`)], 2],
   ])('a gzip file with %s', async (_, more, accepted) => {
     const database = await createDatabase();
@@ -654,7 +654,7 @@ describe('reloads (CONTRACT.md section 4)', () => {
       await expect(
         runImport(database, [path], PLAIN_IMPORT, disturb, new AbortController().signal),
       ).rejects.toMatchObject(expected);
-      await disturbed; // its answer may come behind the end of the session that it ended
+      await disturbed; // its answer may come after the end of the session that it ended
       await other.end();
       expect((await load(database, path)).counts.accepted).toBe(40_000);
     },

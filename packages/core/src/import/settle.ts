@@ -64,7 +64,7 @@ export async function takeOutFiles(client: pg.Client, fileIds: readonly number[]
   await freeDuplicatesOfLeavers(client);
 }
 
-/** Occurrences behind an event that left are candidates for its place. */
+/** Later occurrences of an event that left become candidates: the first of them is stored in its place. */
 export async function freeDuplicatesOfLeavers(client: pg.Client): Promise<void> {
   await client.query(`
   WITH freed AS (DELETE FROM duplicate d USING leaver x WHERE d.event_id = x.event_id RETURNING d.*)

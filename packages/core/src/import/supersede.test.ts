@@ -121,7 +121,7 @@ describe('a file that was moved', () => {
   });
 });
 
-describe('a file that comes later than those behind it', () => {
+describe('a file that comes later than those after it in order', () => {
   it('displaces what they stored, and every conflict is judged anew', async () => {
     const database = await createDatabase();
     const folder = createFolder();
