@@ -281,7 +281,7 @@ export const COMMANDS: readonly (CommandRow | CommandGroup)[] = [
 /** What each exit code says: CONTRACT.md section 5. */
 export const EXIT_CODE_ROWS: readonly (readonly [code: string, meaning: string])[] = [
   ['0', 'done; all files loaded or unchanged'],
-  ['1', 'a file or the command failed; the other files are loaded'],
+  ['1', 'a file failed, and the others are loaded; or the command failed'],
   ['2', 'usage or configuration'],
   ['3', 'finished but incomplete: a file passed --max-rejects or --max-reject-rate and was rolled back'],
   ['4', 'database unreachable, or its schema is newer than the program'],

@@ -69,13 +69,22 @@ describe('reject rules, in their order (CONTRACT.md section 2)', () => {
       event_type: 'T'.repeat(65),
       status: 'x',
       amount: 'x',
+      channel: 'x',
+      merchant_tier: 'x',
+      region: 'R'.repeat(65),
     };
+    const repairs = ['amount', 'channel', 'merchant_tier', 'region'] as const;
     const repaired: Record<string, string> = {};
     for (const column of order) {
       expect(judge({ ...bad, ...repaired })).toEqual({ reason: column });
       repaired[column] = VALID_FIELDS[column];
     }
-    expect(judge({ ...bad, ...repaired }, true)).toEqual({ reason: 'amount' });
+    expect(judge({ ...bad, ...repaired })).toMatchObject({ reason: null, coerced: repairs });
+    for (const column of repairs) {
+      expect(judge({ ...bad, ...repaired }, true)).toEqual({ reason: column });
+      repaired[column] = VALID_FIELDS[column];
+    }
+    expect(judge({ ...bad, ...repaired }, true)).toMatchObject({ reason: null, coerced: [] });
   });
 });
 
@@ -184,7 +193,7 @@ describe('values that are kept (CONTRACT.md section 2)', () => {
       channel: '',
       merchantTier: '',
       region: '',
-      coerced: ['channel', 'region', 'merchant_tier'],
+      coerced: ['channel', 'merchant_tier', 'region'],
     });
     expect(kept({ channel: ' ', merchant_tier: '', region: ' ' })).toMatchObject({
       channel: '',

@@ -27,7 +27,7 @@ export const MERCHANT_TIERS = ['STARTER', 'VERIFIED', 'PREMIUM'] as const;
 /** Event types that the KYC funnel counts, in funnel order. */
 export const KYC_STAGES = ['DOCUMENT_SUBMITTED', 'VERIFICATION_COMPLETED', 'TIER_UPGRADE'] as const;
 
-/** Why a row was rejected. The last four occur with `--strict` only. */
+/** Why a row was rejected, in the order of the checks (CONTRACT.md section 2). The last four occur with `--strict` only. */
 export const REJECT_REASONS = [
   'column_count',
   'csv_syntax',
@@ -40,14 +40,14 @@ export const REJECT_REASONS = [
   'status',
   'amount',
   'channel',
-  'region',
   'merchant_tier',
+  'region',
 ] as const;
 
 export type RejectReason = (typeof REJECT_REASONS)[number];
 
 /** Columns whose bad values are repaired and counted instead of rejecting the row. */
-export const COERCED_COLUMNS = ['amount', 'channel', 'region', 'merchant_tier'] as const;
+export const COERCED_COLUMNS = ['amount', 'channel', 'merchant_tier', 'region'] as const;
 export type CoercedColumn = (typeof COERCED_COLUMNS)[number];
 
 /** One valid row. Texts that are blank where there is no value: event type, channel, region, tier. */
@@ -123,10 +123,10 @@ export function judgeRow(fields: readonly string[], strict: boolean): Verdict {
   if (amountKobo === null) coerced.push('amount');
   const channel = memberOf(CHANNELS, channelText);
   if (channel === '' && channelText !== '') coerced.push('channel');
-  const region = regionText.toUpperCase();
-  if (isTooLong(region)) coerced.push('region');
   const merchantTier = memberOf(MERCHANT_TIERS, tierText);
   if (merchantTier === '' && tierText !== '') coerced.push('merchant_tier');
+  const region = regionText.toUpperCase();
+  if (isTooLong(region)) coerced.push('region');
   if (strict && coerced.length > 0) return { reason: coerced[0] as CoercedColumn };
 
   return {

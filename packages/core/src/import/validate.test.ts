@@ -49,7 +49,7 @@ async function load(paths: string[], options: ValidationOptions) {
     database,
     `SELECT path, line::float8 AS line, column_name AS column, raw_text AS original
        FROM coercion JOIN ledger USING (file_id)
-      ORDER BY name COLLATE "C", path COLLATE "C", line, array_position(ARRAY['amount', 'channel', 'region', 'merchant_tier'], column_name)`,
+      ORDER BY name COLLATE "C", path COLLATE "C", line, array_position(ARRAY['amount', 'channel', 'merchant_tier', 'region'], column_name)`,
   );
   return { ...outcomeOf(result, events), rejects, coercions };
 }
