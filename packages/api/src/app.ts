@@ -137,7 +137,7 @@ export function createApp(options: AppOptions): App {
       cors({
         origin,
         allowMethods: ['GET', 'HEAD'],
-        exposeHeaders: ['ETag', 'X-Data-Version', 'X-Data-As-Of', 'X-Request-Id'],
+        exposeHeaders: ['ETag', 'X-Data-Version', 'X-Data-As-Of', 'X-Request-Id', 'Retry-After'],
       }),
     );
   }
@@ -267,7 +267,7 @@ export function createApp(options: AppOptions): App {
     answerAtOnce: (request, response) => {
       const { method, url = '', headers } = request;
       if (method !== 'GET' && method !== 'HEAD') return false;
-      if (options.corsOrigins.length > 0 && headers.origin !== undefined) return false;
+      if (options.corsOrigins.length > 0) return false;
       if (options.access.tokens.length > 0 || options.access.rateLimit > 0) return false;
       const found = ready?.get(url);
       if (found?.status !== 200) return false;

@@ -416,11 +416,26 @@ describe('what a client may send', () => {
       `GET /no HTTP/1.1\r\n${closing}Content-Length: 5\r\n\r\nhello`,
     ],
     ['HTTP/1.0', '404 Not Found', 'There is nothing', 'GET /nowhere HTTP/1.0\r\n\r\n'],
+    ['no Host', '400 Bad Request', 'has to have a Host header', 'GET /health HTTP/1.1\r\nConnection: close\r\n\r\n'],
+    [
+      'a Host with a path',
+      '400 Bad Request',
+      'No URL',
+      'GET /health HTTP/1.1\r\nHost: a/b\r\nConnection: close\r\n\r\n',
+    ],
+    ['a path with a backslash', '400 Bad Request', 'No URL', `GET /a\\b HTTP/1.1\r\n${closing}\r\n`],
+    [
+      'an unknown expectation',
+      '417 Expectation Failed',
+      '100-continue',
+      `GET /health HTTP/1.1\r\nExpect: foo\r\n${closing}\r\n`,
+    ],
   ])('%s is %s', async (_, status, detail, request) => {
     const api = await start(await createDatabase());
     const answer = await send(api, request);
     expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status}\r\n`));
     expect(answer).toContain('application/problem+json');
+    expect(answer).toMatch(/\r\nx-request-id: /i);
     expect(answer).toContain(detail);
     expect(answer).not.toMatch(/at .*\.(ts|js)/);
   });

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { createServer, type Server, STATUS_CODES } from 'node:http';
+import { createServer, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { getRequestListener } from '@hono/node-server';
+import { getRequestListener, RequestError } from '@hono/node-server';
 import type { Config } from '@moniepoint/core/config';
 import type { Database } from '@moniepoint/core/db/database';
 import { describeError, errorCode, MoniepointError } from '@moniepoint/core/errors';
@@ -26,6 +26,7 @@ const LIMITS = {
   requestTimeout: 15_000,
   keepAliveTimeout: 10_000,
   connectionsCheckingInterval: 1_000,
+  requireHostHeader: false, // Node would answer without a body
 };
 /** A connection on which nothing moves for this long is closed, also while an answer waits to be taken. */
 const SILENCE_MS = 30_000;
@@ -44,18 +45,28 @@ function refuseBroken(
     return;
   }
   const [status, detail] = BROKEN[error.code ?? ''] ?? [400, 'This is no HTTP request.'];
+  const { body, headers } = refusalOf(status, detail, fixedHeaders);
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`);
+}
+
+/** The answer to a request that the app does not come to see. */
+function refusalOf(
+  status: number,
+  detail: string,
+  fixedHeaders: Readonly<Record<string, string>>,
+): { readonly body: string; readonly headers: Record<string, string> } {
   const requestId = randomUUID();
   const body = problemBody(status, detail, '', requestId);
-  const head = Object.entries({
+  const headers = {
     'Content-Type': PROBLEM_TYPE,
-    'Content-Length': Buffer.byteLength(body),
+    'Content-Length': String(Buffer.byteLength(body)),
     'Cache-Control': 'no-store',
     'X-Request-Id': requestId,
     ...fixedHeaders,
     Connection: 'close',
-  });
-  const lines = head.map(([name, value]) => `${name}: ${value}\r\n`).join('');
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines}\r\n${body}`);
+  };
+  return { body, headers };
 }
 
 const BROKEN: Readonly<Record<string, readonly [status: number, detail: string]>> = {
@@ -91,13 +102,31 @@ export async function startApi(
     log,
   });
   // The host is for requests that name none, as HTTP/1.0 may.
-  const answer = getRequestListener(app.hono.fetch, { hostname: 'localhost' });
+  const answer = getRequestListener(app.hono.fetch, {
+    hostname: 'localhost',
+    errorHandler: (error) => {
+      const isRequest = error instanceof RequestError;
+      log[isRequest ? 'info' : 'error']({ err: error }, 'request refused');
+      const [status, detail] = isRequest
+        ? [400, 'No URL comes of this path and Host.']
+        : [500, 'The log has the reason.'];
+      const { body, headers } = refusalOf(status, detail, app.fixedHeaders);
+      return new Response(body, { status, headers });
+    },
+  });
   /** Connections that have not asked for anything yet. Node counts them as busy. */
   const silent = new Set<Socket>();
   const server = createServer(LIMITS, (request, response) => {
     silent.delete(request.socket);
-    if (!app.answerAtOnce(request, response)) void answer(request, response);
+    if (request.headers.host === undefined && request.httpVersion === '1.1')
+      refuse(response, 400, 'A request of HTTP/1.1 has to have a Host header.');
+    else if (!app.answerAtOnce(request, response)) void answer(request, response);
   });
+  const refuse = (response: ServerResponse, status: number, detail: string) => {
+    const { body, headers } = refusalOf(status, detail, app.fixedHeaders);
+    response.writeHead(status, headers).end(body);
+  };
+  server.on('checkExpectation', (_, response) => refuse(response, 417, 'Nothing but 100-continue can be expected.'));
   server.on('connection', (socket) => {
     silent.add(socket);
     socket.on('close', () => silent.delete(socket));

@@ -83,10 +83,12 @@ describe('config', () => {
   });
 
   it('--json has the effective values', async () => {
-    const settings = JSON.parse((await ask(['--json'], { IMPORT_LOCK_WAIT: '5m', CORS_ORIGINS: 'a, b' })).out);
+    const settings = JSON.parse(
+      (await ask(['--json'], { IMPORT_LOCK_WAIT: '5m', CORS_ORIGINS: 'http://a, http://b' })).out,
+    );
     const of = (name: string) => settings.find((one: { name: string }) => one.name === name);
     expect(of('IMPORT_LOCK_WAIT')).toEqual({ name: 'IMPORT_LOCK_WAIT', value: 300_000, origin: 'IMPORT_LOCK_WAIT' });
-    expect(of('CORS_ORIGINS').value).toEqual(['a', 'b']);
+    expect(of('CORS_ORIGINS').value).toEqual(['http://a', 'http://b']);
     expect(of('IMPORT_MAX_REJECTS')).toEqual({ name: 'IMPORT_MAX_REJECTS', value: null, origin: 'default' });
     expect(of('MONIEPOINT_HOME').value).toMatch(/moniepoint$/);
   });

@@ -41,7 +41,7 @@ function option<T>(row: Option<T>): Option<T | undefined> {
 }
 
 // Written by hand: loading a library of schemas takes as long as all else that the program does before it knows its command.
-const text: Rule<string> = { expected: 'a text', parse: (given) => given };
+const text: Rule<string> = { expected: 'a text that is not empty', parse: (given) => given || undefined };
 const matching = <T>(expected: string, pattern: RegExp, value: (given: string) => T): Rule<T> => ({
   expected,
   parse: (given) => (pattern.test(given) ? value(given) : undefined),
@@ -69,9 +69,15 @@ const listOf = (item: Rule<string>): Rule<readonly string[]> => ({
       .split(',')
       .map((one) => one.trim())
       .filter((one) => one !== '');
-    return items.every((one) => item.parse(one) !== undefined) ? items : undefined;
+    // A list of nothing but commas, as of unset variables, must not pass for no list at all.
+    return items.length > 0 && items.every((one) => item.parse(one) !== undefined) ? items : undefined;
   },
 });
+/** As a browser sends it: anything else would never match. */
+const origin: Rule<string> = {
+  expected: 'origins such as https://example.com, separated by commas, or *',
+  parse: (given) => (given === '*' || (URL.canParse(given) && new URL(given).origin === given) ? given : undefined),
+};
 const UNIT_MS: Readonly<Record<string, number>> = { '': 1000, ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const duration = matching('a duration such as 30s, 5m, 1h or 2d', /^\d{1,9}(ms|s|m|h|d)?$/, (given) => {
   const [, number, unit = ''] = /^(\d+)(.*)$/.exec(given) as RegExpExecArray;
@@ -102,7 +108,9 @@ const postgresUrl: Rule<string> = {
   expected: 'postgresql://user:password@host:port/database',
   parse: (given) => {
     try {
-      return /^postgres(ql)?:$/.test(new URL(given.replace('@/', '@socket/')).protocol) ? given : undefined;
+      const { protocol, pathname } = new URL(given.replace('@/', '@socket/'));
+      // An @ behind the host is one of a password that was not encoded, which would be shown then.
+      return /^postgres(ql)?:$/.test(protocol) && !pathname.includes('@') ? given : undefined;
     } catch {
       return undefined; // URL() throws for anything that is no URL: that is the answer
     }
@@ -179,7 +187,7 @@ export const OPTIONS = {
     flag: '--cors-origins <list>',
     env: 'CORS_ORIGINS',
     help: 'origins that browsers may call the API from, separated by commas, or *',
-    rule: listOf(text),
+    rule: listOf(origin),
     default: [],
   }),
   apiTokens: option({
@@ -488,7 +496,8 @@ function homeFolder(): string {
 export function readDotenv(directory: string): Record<string, string | undefined> {
   const path = join(directory, '.env');
   try {
-    return parseEnv(readFileSync(path, 'utf8')) as Record<string, string | undefined>;
+    // Some editors begin a file with a byte order mark, which would become part of the first name.
+    return parseEnv(readFileSync(path, 'utf8').replace(/^\uFEFF/, '')) as Record<string, string | undefined>;
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return {};
     throw new MoniepointError(

@@ -109,7 +109,7 @@ export async function refuseUnknownFile(client: pg.Client, file: string | undefi
   );
 }
 
-const MATCHES_FILTER = `($1::text IS NULL OR name = $1 OR path = $1) AND ($3::int IS NULL OR run_id = $3)`;
+const MATCHES_FILTER = `($1::text IS NULL OR name = $1 OR path = $1) AND ($3::bigint IS NULL OR run_id = $3)`;
 
 async function* readPages(client: pg.Client): AsyncGenerator<OpenReject> {
   for (let last = '0'; ; ) {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ImportState } from '@moniepoint/api/app';
 import { type Io, type ProgramConfig, printable, untilAborted } from '@moniepoint/api/bin';
 import { createLog } from '@moniepoint/api/log';
@@ -6,7 +7,7 @@ import { type Database, withDatabase, withSession } from '@moniepoint/core/db/da
 import { migrate } from '@moniepoint/core/db/migrate';
 import { describeError, MoniepointError } from '@moniepoint/core/errors';
 import type { ImportEvent } from '@moniepoint/core/import/progress';
-import { isTransient, waitFor } from '@moniepoint/core/import/retry';
+import { isTransient } from '@moniepoint/core/import/retry';
 import { runImport } from '@moniepoint/core/import/run';
 import { readSnapshot } from '@moniepoint/core/snapshot';
 import { describeResult } from '../ping.ts';
@@ -42,9 +43,11 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
         onState({ state: 'waiting', detail: 'the database does not answer' });
       });
       onState({ state: 'idle' });
-      reloads.begin();
-      // A watch takes what lies there at first too, once it is complete.
-      if (!config.noImport && !config.watch) await reloads.run('start', [config.dataDir]);
+      if (!io.signal.aborted) {
+        reloads.begin();
+        // A watch takes what lies there at first too, once it is complete.
+        if (!config.noImport && !config.watch) await reloads.run('start', [config.dataDir]);
+      }
       if (!io.signal.aborted) io.err(await describeServing(api.url, database, config.watch));
       await untilAborted(io.signal);
     } finally {
@@ -57,22 +60,22 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
 /**
  * Migrates, however long the database is away, as it may be while a machine starts. Anything else that is wrong is thrown.
  *
+ * @param signal ends the waiting
  * @param onAway called once, with the reason
- * @throws MoniepointError `interrupted`
  */
 async function migrateWhenReachable(
   database: Database,
   signal: AbortSignal,
   onAway: (reason: string) => void,
 ): Promise<void> {
-  for (let tries = 1; ; tries += 1) {
+  for (let tries = 1; !signal.aborted; tries += 1) {
     try {
       await withSession(database, 'serve', migrate);
       return;
     } catch (error) {
       if (!isTransient(error, true)) throw error;
       if (tries === 1) onAway(describeError(error));
-      await waitFor(DATABASE_WAIT_MS, signal);
+      await sleep(DATABASE_WAIT_MS, undefined, { signal }).catch(() => {}); // told to stop
     }
   }
 }

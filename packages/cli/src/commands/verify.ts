@@ -1,4 +1,4 @@
-import type { Io, ProgramConfig } from '@moniepoint/api/bin';
+import { type Io, type ProgramConfig, printable } from '@moniepoint/api/bin';
 import { MoniepointError } from '@moniepoint/core/errors';
 import { verify } from '@moniepoint/core/import/verify';
 import { inSession } from './session.ts';
@@ -13,7 +13,7 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
       io.out(
         differences.length === 0
           ? `ok       ${name}\n`
-          : `DIFFERS  ${name}\n${differences.map((text) => `         ${text}\n`).join('')}`,
+          : `DIFFERS  ${name}\n${differences.map((text) => `         ${printable(text)}\n`).join('')}`,
       );
     }
   }

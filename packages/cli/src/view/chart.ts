@@ -39,7 +39,7 @@ export function barChart(bars: readonly Bar[], { columns, isUtf8, hasColors }: S
     .map(({ label, value, text }) => {
       const after = `${draw(value)}${room > 0 && value > 0 && largest > 0 ? ' ' : ''}${text}`;
       if (isWide) return `  ${label}${' '.repeat(labels - widthOf(label))}  ${after}\n`;
-      return `${piecesOf(label, columns - 2)
+      return `${piecesOf(label, Math.max(1, columns - 2))
         .map((piece) => `  ${piece}\n`)
         .join('')}    ${after}\n`;
     })

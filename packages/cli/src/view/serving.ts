@@ -1,3 +1,4 @@
+import { printable } from '@moniepoint/api/bin';
 import { metricPath } from '@moniepoint/api/respond';
 import { METRICS } from '@moniepoint/core/metrics';
 import type { Snapshot } from '@moniepoint/core/snapshot';
@@ -11,7 +12,8 @@ export function renderServing(url: string, snapshot: Snapshot | null, isWatching
   }
   const width = Math.max(...METRICS.map((metric) => metricPath(metric).length));
   const answers = METRICS.map(
-    (metric) => `  ${url}${metricPath(metric).padEnd(width)}  ${metric.toJson(snapshot.answers) ?? metric.noData}\n`,
+    (metric) =>
+      `  ${url}${metricPath(metric).padEnd(width)}  ${printable(metric.toJson(snapshot.answers) ?? metric.noData ?? '')}\n`,
   );
   return `Serving data version ${snapshot.dataVersion}, as of ${snapshot.asOf}, on ${url}\n${answers.join('')}  ${url}/docs\n`;
 }

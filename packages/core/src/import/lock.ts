@@ -141,7 +141,7 @@ export const IS_IMPORT_RUNNING = `EXISTS (SELECT FROM pg_locks WHERE ${IS_HELD})
 
 /** Who imports into this database now, or null. */
 export async function lockHolder(client: pg.Client): Promise<string | null> {
-  const { rows } = await client.query<{ name: string; pid: number; since: Date; host: string | null }>(
+  const { rows } = await client.query<{ name: string; pid: number; since: Date | null; host: string | null }>(
     `SELECT a.application_name AS name, a.pid, a.backend_start AS since, host(a.client_addr) AS host
        FROM pg_locks
        JOIN pg_stat_activity a USING (pid)
@@ -149,5 +149,7 @@ export async function lockHolder(client: pg.Client): Promise<string | null> {
   );
   const [holder] = rows;
   if (holder === undefined) return null;
-  return `${holder.name}, server process ${holder.pid}${holder.host === null ? '' : ` from ${holder.host}`}, since ${holder.since.toISOString()}`;
+  const { name, pid, since, host } = holder;
+  // Of another role's session PostgreSQL tells everybody no more than its name and number.
+  return `${name}, server process ${pid}${host === null ? '' : ` from ${host}`}${since === null ? '' : `, since ${since.toISOString()}`}`;
 }
