@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { createFolder } from '../../../test/files.ts';
 import { findMisspelt, moniepointHome, optionRows, readDotenv, resolveSettings, valuesOf } from './config.ts';
@@ -51,6 +53,22 @@ describe('configuration (CONTRACT.md section 5)', () => {
       { DATABASE_URL: 'mysql://u:secret@h/d' },
       'DATABASE_URL: found a value that is not postgresql://user:password@host:port/database. Correct it or leave it out.',
     ],
+    [
+      {},
+      { DATABASE_URL: 'postgresql://u:p@ss/word@h/d' },
+      'DATABASE_URL: found a value that is not postgresql://user:password@host:port/database. Correct it or leave it out.',
+    ],
+    [
+      {},
+      { API_TOKENS: ' , ' },
+      'API_TOKENS: found a value that is not tokens of 16 to 256 letters, digits or -._~+/=. Correct it or leave it out.',
+    ],
+    [
+      {},
+      { CORS_ORIGINS: 'https://a.example/, https://b.example' },
+      'CORS_ORIGINS: found "https://a.example/, https://b.example" that is not origins such as https://example.com, separated by commas, or *. Correct it or leave it out.',
+    ],
+    [{ host: '' }, {}, '--host: found "" that is not a text of at least one character. Correct it or leave it out.'],
   ])('a bad value is an error that names it: %j %j', (flags, environment, message) => {
     expect(() => resolveConfig(flags, environment, {})).toThrow(expect.objectContaining({ kind: 'usage', message }));
   });
@@ -110,6 +128,12 @@ describe('configuration (CONTRACT.md section 5)', () => {
       expect(findMisspelt({ [name]: 'x' })).toEqual([]);
     },
   );
+
+  it('a byte order mark before .env is not part of its first name', () => {
+    const folder = createFolder();
+    writeFileSync(join(folder, '.env'), '\uFEFFAPI_PORT=9999\n');
+    expect(readDotenv(folder)).toEqual({ API_PORT: '9999' });
+  });
 
   it('a folder without .env has no variables', () => {
     expect(readDotenv(createFolder())).toEqual({});

@@ -41,7 +41,7 @@ function option<T>(row: Option<T>): Option<T | undefined> {
 }
 
 // Written by hand: loading a library of schemas takes as long as all else that the program does before it knows its command.
-const text: Rule<string> = { expected: 'a text that is not empty', parse: (given) => given || undefined };
+const text: Rule<string> = { expected: 'a text of at least one character', parse: (given) => given || undefined };
 const matching = <T>(expected: string, pattern: RegExp, value: (given: string) => T): Rule<T> => ({
   expected,
   parse: (given) => (pattern.test(given) ? value(given) : undefined),

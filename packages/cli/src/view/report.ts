@@ -40,7 +40,7 @@ export function renderAll(answers: readonly Answer[], format: ReportFormat, scre
   });
 }
 
-function titled({ name, title, table, noData }: Answer, format: 'table' | 'chart', screen: Screen): string {
+function titled({ title, table, noData }: Answer, format: 'table' | 'chart', screen: Screen): string {
   const head = screen.hasColors ? styleText('bold', title, { validateStream: false }) : title;
   const { columns, rows } = table;
   if (rows.length === 0) return `${head}\n  ${noData}\n`;
@@ -53,16 +53,12 @@ function titled({ name, title, table, noData }: Answer, format: 'table' | 'chart
     return `${head}\n${cells.map((row) => row.map((cell, at) => `${'  '.repeat(at + 1)}${printable(cell)}\n`).join('')).join('')}`;
   }
   const values = rows.map((row) => Number(row.at(-1)));
-  const bars = cells.map(([label = '', text = ''], index) => {
-    const conversion = name === 'kyc-funnel' && index > 0 ? share(values[index], values[index - 1]) : '';
-    return { label: printable(label), value: values[index] as number, text: `${text}${conversion}` };
-  });
+  const bars = cells.map(([label = '', text = ''], index) => ({
+    label: printable(label),
+    value: values[index] as number,
+    text,
+  }));
   return `${head}\n${barChart(bars, screen)}`;
-}
-
-/** How many of the stage before reached this one. */
-function share(value = 0, before = 0): string {
-  return before === 0 ? ' (-)' : ` (${((value / before) * 100).toFixed(1)}%)`;
 }
 
 /** A cell of a metric's table as people write it. */
