@@ -209,6 +209,47 @@ describe('limits', () => {
     ]);
   });
 
+  it.each([1, 2])(
+    'one that is refused here, and then fails where it is read too, by %i threads, takes no other along',
+    async (jobs) => {
+      const rows = (first: number, count: number, fields: (n: number) => Parameters<typeof row>[0]) =>
+        Array.from({ length: count }, (_, n) => row({ event_id: eventId(first + n), ...fields(n) }));
+      const database = await createDatabase();
+      await load(database, [
+        writeActivities(
+          createFolder(),
+          'before.csv',
+          rows(0, 60_000, (n) => ({ event_type: `E${n}` })),
+        ),
+      ]);
+      const folder = createFolder();
+      const many = rows(100_000, 160_000, (n) => ({ event_type: `LOST${n}`, merchant_id: `LOST${n % 500}` }));
+      writeActivities(folder, 'activities_20240101.csv', many);
+      for (const day of [2, 3])
+        writeActivities(
+          folder,
+          `activities_2024010${day}.csv`,
+          rows(day * 1_000_000, 2_000, (n) => ({ event_type: `KEPT${n % 3}`, merchant_id: `KEPT${day}` })),
+        );
+      const { files } = await runImport(
+        database,
+        [folder],
+        { ...PLAIN_IMPORT, jobs },
+        () => {},
+        new AbortController().signal,
+      );
+      expect(files.map(({ status }) => status)).toEqual(['failed', 'loaded', 'loaded']);
+      expect(
+        await query(
+          database,
+          `SELECT merchant_id, count(*)::int, min(event_type), max(event_type) FROM activity
+          WHERE event_id >= $1 GROUP BY 1 ORDER BY 1`,
+          [eventId(100_000)],
+        ),
+      ).toEqual([2, 3].map((day) => ({ merchant_id: `KEPT${day}`, count: 2_000, min: 'KEPT0', max: 'KEPT2' })));
+    },
+  );
+
   it('a file whose every row has a merchant of its own is loaded with a warning', async () => {
     const rows = Array.from({ length: 100_000 }, (_, n) => row({ event_id: eventId(n), merchant_id: `M${n}` }));
     const path = writeActivities(createFolder(), 'a.csv', rows);

@@ -147,8 +147,17 @@ function startThread(): Thread {
   const abandoned: Inbox[] = [];
 
   async function* take(inbox: Inbox): AsyncGenerator<Block> {
-    for (const earlier of abandoned.splice(0)) for await (const _ of blocksOf(earlier));
+    for (const earlier of abandoned.splice(0)) await drain(earlier);
     yield* blocksOf(inbox);
+  }
+
+  async function drain(inbox: Inbox): Promise<void> {
+    try {
+      for await (const _ of blocksOf(inbox));
+    } catch (error) {
+      if (!(error instanceof MoniepointError)) throw error;
+      // The file failed here as well; why nothing of it is kept was told by whoever abandoned it.
+    }
   }
 
   async function* blocksOf(inbox: Inbox): AsyncGenerator<Block> {
