@@ -114,6 +114,9 @@ export async function withSession<T>(
   }
 }
 
+/** After such a silence a vanished server is looked for; the system's own two hours would hold an import for as long. */
+const KEEP_ALIVE_MS = 30_000;
+
 async function connect(url: string, place: string, role: string): Promise<pg.Client> {
   let client: pg.Client | undefined;
   try {
@@ -122,6 +125,7 @@ async function connect(url: string, place: string, role: string): Promise<pg.Cli
       application_name: `moniepoint ${role}`,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
+      keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
     });
     client = opened;
     // pg tells of a broken connection by an event, which would end the process if nobody listened; whoever uses the

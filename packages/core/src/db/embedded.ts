@@ -97,7 +97,10 @@ export async function joinEmbedded(
     const binaries = await installBinaries(layout, account);
     await createCluster(layout, binaries, account);
     const session = await startOrJoin(layout, binaries, account, command, settings);
-    return await leaseOf(layout, session);
+    return await leaseOf(layout, session).catch(async (error: unknown) => {
+      await leave(layout, session).catch(() => {}); // why the lease was not taken is what is told
+      throw error;
+    });
   } catch (error) {
     throw asUnusable(layout, error);
   }
@@ -263,7 +266,7 @@ const SERVER_ENVIRONMENT = {
 };
 
 /** What lies in a folder of ours, or in every new volume, so that nobody else's folder is taken over. */
-const OUR_NAMES = /^(postgresql-.*|cluster|run|postgresql\.log|keep-running|new-\d+-.*|lost\+found)$/;
+const OUR_NAMES = /^(postgresql-.*|cluster|run|postgresql\.log|keep-running|new-\d+-.*|lost\+found|\.DS_Store)$/;
 
 /** @throws MoniepointError `database` for a folder that the server cannot live in, or that belongs to something else */
 async function refuseFolder(layout: Layout): Promise<void> {

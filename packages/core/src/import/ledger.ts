@@ -76,7 +76,7 @@ export type Decision = {
  * is loaded anew in place of what was.
  *
  * @param loadedFiles kept true to what the ledger says
- * @param isForced reads unchanged files too
+ * @param isForced reads unchanged files too, and believes their content alone
  * @throws MoniepointError `failed` when it cannot be read; the signal's reason
  */
 export async function decideOn(
@@ -89,11 +89,12 @@ export async function decideOn(
   const loaded = loadedFiles.get(file.path);
   const decision = { action: isForced ? 'reread' : 'unchanged', replaces: null, isChanged: false } as const;
   const versions = await findVersions(file, loadedFiles);
-  if (versions === 'unchanged') return decision;
+  if (versions === 'unchanged' && !isForced) return decision;
   if (versions.length === 0) return { action: 'load', replaces: null, isChanged: false };
 
   const { sha256, mtimeNs } = await hashFile(file, signal);
-  const same = versions.find((version) => version.sha256?.equals(sha256));
+  const known = versions === 'unchanged' ? [loaded as LoadedFile] : versions;
+  const same = known.find((version) => version.sha256?.equals(sha256));
   if (same !== undefined) {
     if (isOutOfPlace(same, file, loadedFiles)) {
       loadedFiles.delete(same.path);

@@ -327,6 +327,19 @@ describe('rejects', () => {
   });
 });
 
+it('rejects that are closed where no event leaves come with a data version, by which servers know of them', async () => {
+  const database = await createDatabase();
+  const folder = createFolder();
+  writeActivities(folder, 'activities_20230101.csv', ['of a day that is over for good']);
+  await load(database, folder);
+  const version = async () => (await withSession(database, 'test', readSnapshot))?.dataVersion;
+  expect(await version()).toBe(1);
+  expect(await prune(database, '2024-01')).toMatchObject({ events: 0 });
+  expect(await version()).toBe(2);
+  await prune(database, '2024-02');
+  expect(await version()).toBe(2);
+});
+
 /** Files, some of them named after a pruned day, with rows that repeat others, in another month where they are late; or that have no id. */
 const FILES = fc.array(
   fc.record({

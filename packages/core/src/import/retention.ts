@@ -154,16 +154,18 @@ async function setRetention(
            ON CONFLICT (is_only_row) DO UPDATE SET kept_from = excluded.kept_from`,
       [`${keptFrom}-01`],
     );
-    await closeRepaired(client, keptFromUs);
-    await closeExpired(client, [...(await readLoadedFiles(client)).values()], keptFrom);
-    await takeOutDuplicates(client, keptFromUs);
-    if (!keepAnswers && (await hasKeptInRollups(client))) await publish(client, await dropKeptFromRollups(client));
+    let changed = await closeRepaired(client, keptFromUs);
+    changed += await closeExpired(client, [...(await readLoadedFiles(client)).values()], keptFrom);
+    changed += await takeOutDuplicates(client, keptFromUs);
+    const months = !keepAnswers && (await hasKeptInRollups(client)) ? await dropKeptFromRollups(client) : null;
+    // Also where no event leaves: whoever serves counts and open rejects reads them again with the next data version.
+    if (months !== null || changed > 0) await publish(client, months ?? []);
   });
 }
 
 /** Later occurrences that lie before the first kept month themselves. The others may yet take the place of an event that leaves. */
-async function takeOutDuplicates(client: pg.Client, keptFromUs: string): Promise<void> {
-  await client.query(
+async function takeOutDuplicates(client: pg.Client, keptFromUs: string): Promise<number> {
+  const { rowCount } = await client.query(
     `WITH gone AS (DELETE FROM duplicate WHERE event_us < ${keptFromUs} RETURNING file_id, is_conflict),
           counted AS (SELECT file_id, count(*) AS duplicates, count(*) FILTER (WHERE is_conflict) AS conflicts
                         FROM gone GROUP BY file_id)
@@ -173,11 +175,12 @@ async function takeOutDuplicates(client: pg.Client, keptFromUs: string): Promise
        FROM counted
       WHERE l.file_id = counted.file_id`,
   );
+  return rowCount ?? 0;
 }
 
-/** Rejects that were repaired by what leaves now stay so. */
-async function closeRepaired(client: pg.Client, keptFromUs: string): Promise<void> {
-  await client.query(
+/** Rejects that were repaired by what leaves now stay so. Returns how many were closed. */
+async function closeRepaired(client: pg.Client, keptFromUs: string): Promise<number> {
+  const { rowCount } = await client.query(
     `UPDATE reject
         SET is_closed = true
       WHERE NOT is_closed
@@ -186,6 +189,7 @@ async function closeRepaired(client: pg.Client, keptFromUs: string): Promise<voi
                                   JOIN possible_repair p USING (event_id)
                                  WHERE r.said IS NULL AND (p.said->>'event_us')::bigint < ${keptFromUs})`,
   );
+  return rowCount ?? 0;
 }
 
 /**
@@ -193,14 +197,15 @@ async function closeRepaired(client: pg.Client, keptFromUs: string): Promise<voi
  *
  * @param files whose rejects are looked at
  * @param keptFrom the first month that is kept, `YYYY-MM`, as it stands in `retention`
+ * @returns how many were closed
  */
 export async function closeExpired(
   client: pg.Client,
   files: readonly Pick<LoadedFile, 'fileId' | 'name'>[],
   keptFrom: string,
-): Promise<void> {
+): Promise<number> {
   const ofEarlierDays = files.filter(({ name }) => (dayOf(name) ?? keptFrom) < keptFrom);
-  await client.query(
+  const { rowCount } = await client.query(
     `UPDATE reject
         SET is_closed = true
       WHERE NOT is_closed
@@ -209,6 +214,7 @@ export async function closeExpired(
                  AND (said->>'event_us')::bigint < (SELECT extract(epoch FROM kept_from)::bigint * 1000000 FROM retention)))`,
     [files, ofEarlierDays].map((some) => some.map(({ fileId }) => fileId)),
   );
+  return rowCount ?? 0;
 }
 
 /**

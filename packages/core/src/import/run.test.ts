@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it, vi } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
@@ -455,6 +455,18 @@ describe('reloads (CONTRACT.md section 4)', () => {
         'SELECT (SELECT count(*) FROM ledger) AS files, (SELECT count(*) FROM duplicate) AS duplicates',
       ),
     ).toEqual([{ files: '1', duplicates: '0' }]);
+  });
+
+  it('--force believes the content alone: another one of the same size and time supersedes', async () => {
+    const database = await createDatabase();
+    const path = writeActivities(createFolder(), 'a.csv', [row({ event_id: eventId(1) })]);
+    utimesSync(path, 1_700_000_000, 1_700_000_000);
+    await load(database, path);
+    writeActivities(dirname(path), 'a.csv', [row({ event_id: eventId(2) })]);
+    utimesSync(path, 1_700_000_000, 1_700_000_000);
+    expect(fileOf(await load(database, path)).status).toBe('unchanged');
+    expect(fileOf(await load(database, path, { isForced: true })).status).toBe('superseded');
+    expect(await query(database, 'SELECT event_id FROM event')).toEqual([{ event_id: eventId(2) }]);
   });
 
   it('a file that was only touched, or moved with its folder, is known by its content', async () => {

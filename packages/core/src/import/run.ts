@@ -14,7 +14,7 @@ import {
 } from './batch.ts';
 import { type KnownIds, planBulk } from './bulk.ts';
 import { type Dictionaries, loadDictionaries } from './codes.ts';
-import { type Discovery, discover, type SourceFile } from './discover.ts';
+import { type Discovery, discover, readFolder, type SourceFile } from './discover.ts';
 import { monthOfText } from './encode.ts';
 import { defaultJobs, openLanes } from './lanes.ts';
 import {
@@ -117,7 +117,7 @@ function refuseEmpty(directories: readonly string[]): void {
   if (first === undefined) return;
   throw new MoniepointError(
     'failed',
-    `${first}: no activity files there, so --prune would take all out that was loaded from it. Nothing was imported; mount what belongs there, leave the directory out, or import without --prune.`,
+    `${first}: no activity files there, so --prune would take all out that was loaded from it. Nothing was taken out; mount what belongs there, leave the directory out, or import without --prune.`,
   );
 }
 
@@ -375,6 +375,14 @@ async function prune(run: RunWithoutReading, directories: readonly string[], don
     const message = `${gone.length} files that are gone were not pruned, because not all others could be loaded`;
     run.report({ type: 'warning', message });
     return;
+  }
+  // What was there at the start may have been unmounted since.
+  for (const directory of new Set(gone.map(({ path }) => dirname(path)))) {
+    const files = await readFolder(directory).then(
+      (found) => found.files,
+      () => [],
+    );
+    if (files.length === 0) refuseEmpty([directory]);
   }
   done.toPrune = gone.map(({ fileId }) => fileId);
   done.pruned = (await pruneVersions(run, gone)).map(({ path }) => path);

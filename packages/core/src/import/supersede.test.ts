@@ -178,6 +178,23 @@ it('a directory that is empty is not pruned, also beside one that has files: its
   expect(await query(database, 'SELECT FROM event')).toHaveLength(2);
 });
 
+it('a directory that empties while its files are imported is not pruned', async () => {
+  const database = await createDatabase();
+  const folder = createFolder();
+  const paths = [1, 2].map((day) =>
+    writeActivities(folder, `activities_2024010${day}.csv`, [row({ event_id: eventId(day) })]),
+  );
+  const empty = (event: ImportEvent) => {
+    if (event.type === 'stage' && event.stage === 'settling') for (const path of paths) rmSync(path, { force: true });
+  };
+  await load(database, [paths[0] as string]);
+  const settings = { ...PLAIN_IMPORT, prune: true };
+  await expect(runImport(database, [folder], settings, empty, new AbortController().signal)).rejects.toThrow(
+    `${folder}: no activity files there`,
+  );
+  expect(await query(database, 'SELECT FROM event')).toHaveLength(2);
+});
+
 it('nothing is pruned where something else failed: it may be what replaces the file that is gone', async () => {
   const database = await createDatabase();
   const folder = createFolder();
