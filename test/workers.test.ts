@@ -120,6 +120,23 @@ describe('imports that share the work', () => {
     await expectVerified(database);
   });
 
+  it('load a file that was moved anew also where the other of its name is loaded in the same run', async () => {
+    const top = createFolder();
+    const [before, other, after] = ['a', 'm', 'z'].map((name) => join(top, name)) as [string, string, string];
+    for (const folder of [before, other]) mkdirSync(folder);
+    writeActivities(before, 'activities_20240101.csv', [row({ amount: '1.00' })]);
+    const database = await createDatabase();
+    await importOnce(database, before);
+    renameSync(before, after);
+    writeActivities(other, 'activities_20240101.csv', [row({ amount: '2.00' })]);
+    const options = { ...PLAIN_IMPORT, workers: 2 };
+    await runImport(database, [other, after], options, () => {}, NO_SIGNAL);
+    expect(await query(database, 'SELECT amount::text, path FROM activity JOIN ledger USING (file_id)')).toEqual([
+      { amount: '2.00', path: join(other, 'activities_20240101.csv') },
+    ]);
+    await expectVerified(database);
+  });
+
   it('take files out that are gone, once', async () => {
     const folder = await writeFiles(5, 4);
     const database = await createDatabase();

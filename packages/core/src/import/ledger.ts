@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { errorCode } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import type { SourceFile } from './discover.ts';
+import { inTurn } from './lock.ts';
 import type { Counts, FileResult } from './progress.ts';
 import { type Content, hashFile } from './read.ts';
 import type { Later } from './settle.ts';
@@ -96,21 +97,43 @@ export async function decideOn(
   const known = versions === 'unchanged' ? [loaded as LoadedFile] : versions;
   const same = known.find((version) => version.sha256?.equals(sha256));
   if (same !== undefined) {
-    if (isOutOfPlace(same, file, loadedFiles)) {
-      loadedFiles.delete(same.path);
-      return { action: 'load', replaces: same, isChanged: false };
-    }
     loadedFiles.delete(same.path);
-    const { rowCount } = await client.query(
-      `UPDATE ledger SET path = $2, mtime_ns = $3 WHERE file_id = $1 AND status = 'loaded'`,
-      [same.fileId, file.path, mtimeNs],
-    );
-    // Another importer took it out meanwhile, because nothing lay where it was.
-    if (rowCount === 0) return { action: 'load', replaces: null, isChanged: false };
+    const found = await follow(client, same, file, mtimeNs);
+    if (found === 'gone') return { action: 'load', replaces: null, isChanged: false };
+    if (found === 'out of place') return { action: 'load', replaces: same, isChanged: false };
     loadedFiles.set(file.path, { ...same, path: file.path, mtimeNs });
     return decision;
   }
   return { action: 'load', replaces: loaded ?? null, isChanged: loaded !== undefined };
+}
+
+/**
+ * Lets the ledger follow a file to where it lies now, and know its new time.
+ *
+ * @returns `out of place` where it has to be loaded anew, as isOutOfPlace says; `gone` where another importer took it out or followed it
+ */
+async function follow(
+  client: pg.Client,
+  same: LoadedFile,
+  { path, name }: SourceFile,
+  mtimeNs: bigint | null,
+): Promise<'followed' | 'out of place' | 'gone'> {
+  const update = async () => {
+    const { rowCount } = await client.query(
+      `UPDATE ledger SET path = $2, mtime_ns = $3 WHERE file_id = $1 AND status = 'loaded' AND path = $4`,
+      [same.fileId, path, mtimeNs, same.path],
+    );
+    return rowCount === 1 ? 'followed' : 'gone';
+  };
+  if (same.path === path) return update();
+  // Another importer may load a file of its name now: in a turn, so that none settles by the path that is left here.
+  return inTurn(client, async () => {
+    const { rowCount } = await client.query(
+      `SELECT FROM ledger WHERE status = 'loaded' AND name = $1 AND path <> $2 LIMIT 1`,
+      [name, same.path],
+    );
+    return rowCount === 1 ? 'out of place' : update();
+  });
 }
 
 /**

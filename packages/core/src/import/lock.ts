@@ -101,6 +101,14 @@ export async function takeTurn(client: pg.Client): Promise<void> {
   await client.query('SELECT pg_advisory_xact_lock($1)', [TURN_LOCK]);
 }
 
+/** Does short work while nobody else changes what belongs to all files. */
+export async function inTurn<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
+  await client.query('SELECT pg_advisory_lock($1)', [TURN_LOCK]);
+  const result = await work(); // where it fails, the turn ends with the session
+  await endTurn(client);
+  return result;
+}
+
 /** Does work that only an importer alone may do, and leaves it where there are others. The turn must be held. */
 export async function whileAlone(client: pg.Client, work: () => Promise<void>): Promise<void> {
   if (!(await isTrue(client, 'pg_try_advisory_lock($1)', [IMPORT_LOCK]))) return;
