@@ -5,7 +5,7 @@ import { createLog } from '@moniepoint/api/log';
 import { startApi } from '@moniepoint/api/serve';
 import { type Database, withDatabase, withSession } from '@moniepoint/core/db/database';
 import { migrate } from '@moniepoint/core/db/migrate';
-import { describeError, MoniepointError } from '@moniepoint/core/errors';
+import { describeError, kindOf, MoniepointError } from '@moniepoint/core/errors';
 import type { ImportEvent } from '@moniepoint/core/import/progress';
 import { isTransient } from '@moniepoint/core/import/retry';
 import { runImport } from '@moniepoint/core/import/run';
@@ -73,7 +73,8 @@ async function migrateWhenReachable(
       await withSession(database, 'serve', migrate);
       return;
     } catch (error) {
-      if (!isTransient(error, true)) throw error;
+      // Locked: an older program imports, whose schema it still is.
+      if (!isTransient(error, true) && kindOf(error) !== 'locked') throw error;
       if (tries === 1) onAway(describeError(error));
       await sleep(DATABASE_WAIT_MS, undefined, { signal }).catch(() => {}); // told to stop
     }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { createDatabase, dropSchema, query } from '../../../../test/database.ts';
+import { takeImportLock } from '../import/lock.ts';
 import { migrate, refuseNewerSchema } from './migrate.ts';
 
 describe('migrate', () => {
@@ -20,6 +21,25 @@ describe('migrate', () => {
       '0007_possible_repairs',
     ]);
     expect(await query(database, 'SELECT FROM activity')).toEqual([]);
+  });
+
+  it('leaves an older schema to an import that is running: that may be one of an older program', async () => {
+    const database = await createDatabase();
+    await query(
+      database,
+      'DELETE FROM schema_migration WHERE created_at = (SELECT max(created_at) FROM schema_migration)',
+    );
+    const [importer, client] = [await database.connect('import'), await database.connect('test')];
+    await takeImportLock(importer, 0, () => {}, new AbortController().signal);
+    await expect(migrate(client)).rejects.toMatchObject({
+      kind: 'locked',
+      message: expect.stringMatching(
+        /^The schema is older than this program, and an import is running: moniepoint import, /,
+      ),
+    });
+    // Whoever imports is not kept from it: what fails here is the migration, because all of it is there already.
+    await expect(migrate(importer)).rejects.not.toHaveProperty('kind', 'locked');
+    for (const session of [importer, client]) await session.end();
   });
 
   it('brings a database that holds data from the first schema to the newest', async () => {

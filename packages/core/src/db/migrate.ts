@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
+import { besideNoImport } from '../import/lock.ts';
 import { createReader } from './reader.ts';
 
 /** `drizzle/` of this package, seen from `src/db` and from `dist/db`. */
@@ -19,7 +20,8 @@ type Journal = { readonly entries: readonly { readonly when: number; readonly ta
  * read. Two processes at once take turns.
  *
  * @returns the names of the migrations that were applied
- * @throws MoniepointError `database` when the schema is newer than the program, which then has not touched it
+ * @throws MoniepointError `database` when the schema is newer than the program, which then has not touched it; `locked` where it is
+ *   older, and an import of another session is running
  */
 export async function migrate(client: pg.Client): Promise<string[]> {
   await refuseNewerSchema(client);
@@ -30,12 +32,17 @@ export async function migrate(client: pg.Client): Promise<string[]> {
   const { migrate: applyMigrations } = await import('drizzle-orm/node-postgres/migrator');
   await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
   try {
-    const before = await newestApplied(client); // another process may have been faster
-    await applyMigrations(drizzle(client), {
-      migrationsFolder: MIGRATIONS_FOLDER,
-      migrationsSchema: 'public',
-      migrationsTable: MIGRATIONS_TABLE,
-    }).catch((error: unknown) => {
+    const before = await newestApplied(client);
+    if (before === newestOf(journal)) return []; // another process was faster
+    const apply = () =>
+      applyMigrations(drizzle(client), {
+        migrationsFolder: MIGRATIONS_FOLDER,
+        migrationsSchema: 'public',
+        migrationsTable: MIGRATIONS_TABLE,
+      });
+    // An older program may be in the middle of an import, and would go on in a schema that it does not know.
+    const applying = before === 0 ? apply() : besideNoImport(client, 'The schema is older than this program', apply);
+    await applying.catch((error: unknown) => {
       if (errorCode(error) !== '42501') throw error; // insufficient_privilege
       throw new MoniepointError(
         'database',

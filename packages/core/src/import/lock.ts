@@ -50,6 +50,23 @@ async function untilTaken(
   }
 }
 
+/**
+ * Does work that must not happen under an import of another session. An import that holds the lock itself may do it.
+ *
+ * @throws MoniepointError `locked`, naming the holder
+ */
+export async function besideNoImport<T>(client: pg.Client, why: string, work: () => Promise<T>): Promise<T> {
+  if (!(await isTrue(client, 'pg_try_advisory_lock($1)', [IMPORT_LOCK]))) {
+    const holder = (await lockHolder(client)) ?? 'it has just ended';
+    throw new MoniepointError('locked', `${why}, and an import is running: ${holder}. Run again when it has ended.`);
+  }
+  try {
+    return await work();
+  } finally {
+    await client.query('SELECT pg_advisory_unlock($1)', [IMPORT_LOCK]).catch(() => {}); // a lost session holds none
+  }
+}
+
 /** Held by whoever changes what belongs to all files; taken by importers that share the work. */
 const TURN_LOCK = 7_300_121;
 /** With a number: the place of one of the importers that share the work. */

@@ -149,10 +149,10 @@ async function importOnce(
   const client = await database.connect('import');
   const stopCancelling = cancelOnAbort(database, client, signal);
   try {
-    await migrate(client);
     const isShared = options.workers > 1;
     if (isShared) await takeImportPlace(client, options.workers, options.lockWaitMs, report, signal);
     else await takeImportLock(client, options.lockWaitMs, report, signal);
+    await migrate(client);
     if (done.before === undefined) {
       done.before = await readSnapshot(client);
       const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
