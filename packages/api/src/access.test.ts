@@ -76,6 +76,9 @@ describe('the rate limit', () => {
     [2, '9.9.9.9, 1.1.1.1, 2.2.2.2', '1.1.1.1'],
     [3, '1.1.1.1', '1.1.1.1'],
     [1, undefined, '10.0.0.1'],
+    [1, '2.2.2.2:5001', '2.2.2.2'],
+    [1, '[2001:db8::1]:5001', '2001:db8::1'],
+    [1, '2001:db8::1', '2001:db8::1'],
   ])('behind %i proxies, X-Forwarded-For %s is %s', (trustedHops, forwardedFor, client) => {
     const gate = createGate({ ...OPEN, rateLimit: 1, trustedHops });
     gate({ ...CALLER, forwardedFor });

@@ -85,7 +85,8 @@ export function createGate({ tokens, rateLimit, trustedHops }: Access): (caller:
 function clientOf({ forwardedFor, address }: Caller, trustedHops: number): string {
   if (trustedHops === 0 || forwardedFor === undefined) return address;
   const seen = forwardedFor.split(',').map((one) => one.trim());
-  return seen[Math.max(0, seen.length - trustedHops)] || address;
+  const client = seen[Math.max(0, seen.length - trustedHops)] || address;
+  return client.replace(/^(\d+(?:\.\d+){3}):\d+$/, '$1').replace(/^\[(.*)\](?::\d+)?$/, '$1'); // some proxies add the port
 }
 
 const digestOf = (token: string) => createHash('sha256').update(token).digest();

@@ -299,7 +299,7 @@ function problem(
   detail: string,
   headers: Record<string, string> = {},
 ): Response {
-  const body = problemBody(status, detail, c.req.path, c.get('requestId'));
+  const body = problemBody(status, detail, new URL(c.req.url).pathname, c.get('requestId'));
   return c.body(body, status, { ...headers, 'Content-Type': PROBLEM_TYPE, 'Cache-Control': 'no-store' });
 }
 

@@ -64,6 +64,7 @@ export function serveDocs<E extends Env>(hono: OpenAPIHono<E>, version: string):
     ['/docs/swagger-ui-bundle.js', join(swagger, 'swagger-ui-bundle.js')],
     ['/redoc/redoc.standalone.js', join(redoc, 'redoc.standalone.js')],
   ] as const) {
-    hono.get(path, serveStatic({ path: file }));
+    // As above: no browser may keep one beside the page of a newer version.
+    hono.get(path, serveStatic({ path: file, onFound: (_, c) => c.header('Cache-Control', 'no-cache') }));
   }
 }

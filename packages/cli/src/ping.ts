@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Io } from '@moniepoint/api/bin';
-import { errorCode } from '@moniepoint/core/errors';
+import { errorCode, withoutContent } from '@moniepoint/core/errors';
 import { type ImportResult, listCounts } from '@moniepoint/core/import/progress';
 import { withSeparators } from '@moniepoint/core/metrics';
 import { VERSION } from '@moniepoint/core/version';
@@ -67,12 +67,12 @@ export function describeResult({ outcome, files, counts, snapshot }: ImportResul
   const rows = (['read', 'accepted', 'duplicate', 'rejected'] as const).map(
     (name) => `${withSeparators(counts[name])} ${name}`,
   );
-  const error = files.find((file) => file.error !== null)?.error;
+  const failed = files.find((file) => file.error !== null);
   return [
     outcome,
     `files: ${listCounts(statuses, withSeparators)}`,
     `rows: ${rows.join(', ')}`,
     ...(snapshot === null ? [] : [`data version ${snapshot.dataVersion}`]),
-    ...(error === undefined ? [] : [error]),
+    ...(failed === undefined ? [] : [withoutContent(failed.error as string, failed.path)]),
   ].join('; ');
 }

@@ -1,3 +1,5 @@
+import { basename } from 'node:path';
+
 /**
  * What can go wrong, in the terms of CONTRACT.md section 5: each kind has one exit code.
  *
@@ -58,4 +60,9 @@ export function describeError(thrown: unknown): string {
   const message = error instanceof AggregateError ? error.errors.map(describeError).join('; ') : error.message;
   const code = errorCode(error);
   return code === undefined || message.includes(code) ? message : `${message} (${code})`;
+}
+
+/** Why a file failed, for readers who may see counts and reasons alone: without its folder, and without what stands in it. */
+export function withoutContent(error: string, path: string): string {
+  return error.replaceAll(path, basename(path)).replace(/: found "(?:[^"\\]|\\.)*"/, '');
 }

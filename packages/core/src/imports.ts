@@ -4,6 +4,7 @@ import { drizzle } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
 import { z } from 'zod';
 import { LEDGER_STATUSES, ledger } from './db/schema.ts';
+import { withoutContent } from './errors.ts';
 
 const count = z.int();
 
@@ -46,7 +47,7 @@ export async function readImports(client: pg.Client, limit: number): Promise<Imp
     coerced: row.coerced,
     rejected_by_reason: row.rejectedByReason,
     coerced_by_column: row.coercedByColumn,
-    error: row.error,
+    error: row.error && withoutContent(row.error, row.path),
     started_at: row.startedAt.toISOString(),
     finished_at: row.finishedAt.toISOString(),
   }));
