@@ -223,8 +223,9 @@ export async function readPruned(client: pg.Client, fileIds: readonly number[]):
 /** Opens the run's row and returns its id. */
 export async function startRun(client: pg.Client): Promise<number> {
   const { rows } = await client.query<{ run_id: number }>(
-    'INSERT INTO import_run (started_at, program_version) VALUES ($1, $2) RETURNING run_id',
-    [new Date(), VERSION],
+    // By the server's clock, like the ages that are told of it.
+    'INSERT INTO import_run (started_at, program_version) VALUES (clock_timestamp(), $1) RETURNING run_id',
+    [VERSION],
   );
   return rows[0]!.run_id;
 }
@@ -234,9 +235,8 @@ export async function finishRun(
   runId: number,
   outcome: 'done' | 'failed' | 'incomplete' | 'interrupted',
 ): Promise<void> {
-  await client.query('UPDATE import_run SET finished_at = $2, outcome = $3 WHERE run_id = $1', [
+  await client.query('UPDATE import_run SET finished_at = clock_timestamp(), outcome = $2 WHERE run_id = $1', [
     runId,
-    new Date(),
     outcome,
   ]);
 }
