@@ -264,9 +264,9 @@ async function importAlone(
 }
 
 /**
- * Imports files while other importers do the same with those that this one leaves. This session has the turn when it comes here. Where
- * nobody else imports yet, and the files are worth the bulk path, it loads them now, because the others would only wait for it; then it
- * ends its turn, and takes what is left file by file.
+ * Imports files while other importers do the same with those that this one leaves. It has the turn when it comes here. Where nobody
+ * else imports yet, and the files are worth the bulk path, it loads them now, because the others would only wait for it; then it ends
+ * its turn, and takes what is left file by file.
  */
 async function importShared(
   run: OpenRun,
