@@ -1,7 +1,7 @@
 /** The two programs as processes: what only a real process shows. */
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -146,6 +146,27 @@ describe('moniepoint and moniepoint-api', () => {
     importing.child.kill('SIGINT');
     importing.child.kill('SIGINT');
     expect(await importing.exit).toBe(130);
+    expect(existsSync(join(home, 'run', '.s.PGSQL.5432'))).toBe(false);
+  });
+
+  it('Ctrl-C on a terminal while the first cluster is made: it is made, nothing is imported, and nothing runs on', async () => {
+    const folder = createFolder();
+    const home = mkdtempSync(join(inject('root'), 'h'));
+    writeActivities(folder, 'activities_20240101.csv', manyRows(0, 1000));
+    const command = `"${bin('moniepoint')}" import "${folder}"`;
+    const terminal = spawn('script', ['-qec', command, join(folder, 'typescript')], {
+      env: environment({ MONIEPOINT_HOME: home, TERM: 'xterm' }),
+    });
+    onTestFinished(() => {
+      terminal.kill('SIGKILL');
+    });
+    const exit = once(terminal, 'exit');
+    const isInitdbRunning = () =>
+      readdirSync(home).some((name) => name.startsWith('new-') && existsSync(join(home, name, 'data', 'PG_VERSION')));
+    await expect.poll(isInitdbRunning, { timeout: 20_000, interval: 5 }).toBe(true);
+    terminal.stdin.write('\x03');
+    expect(await exit).toEqual([130, null]);
+    expect(existsSync(join(home, 'cluster', 'data', 'PG_VERSION'))).toBe(true);
     expect(existsSync(join(home, 'run', '.s.PGSQL.5432'))).toBe(false);
   });
 

@@ -87,6 +87,21 @@ describe('the rate limit', () => {
     expect(gate(asItself).refusal?.status, 'counted under that address').toBe(429);
   });
 
+  it.each([
+    ['2001:db8:1:2::1', '2001:db8:1:2:ffff::7', true],
+    ['2001:db8::1', '2001:db8:0:0:1::', true],
+    ['1::2:3:4:5:6:7', '1:0:2:3::', true],
+    ['::1', '::2', true],
+    ['2001:db8:1:2::1', '2001:db8:1:3::1', false],
+    ['::ffff:10.0.0.1', '10.0.0.1', true],
+    ['::ffff:10.0.0.1', '::ffff:10.0.0.2', false],
+    ['10.0.0.1', '10.0.0.2', false],
+  ])('%s and %s are one client: %s', (one, other, isOne) => {
+    const gate = createGate({ ...OPEN, rateLimit: 1 });
+    gate({ ...CALLER, address: one });
+    expect(gate({ ...CALLER, address: other }).refusal?.status === 429).toBe(isOne);
+  });
+
   it('keeps no more clients than it may, however many come', () => {
     const gate = createGate({ ...OPEN, rateLimit: 1 });
     for (let n = 0; n <= 10_000; n += 1) gate({ ...CALLER, address: `client ${n}` });

@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 
 /** Who may ask, and how often. */
 export type Access = {
@@ -43,7 +44,7 @@ export function createGate({ tokens, rateLimit, trustedHops }: Access): (caller:
   const clients = new Map<string, { used: number; readonly until: number }>();
 
   function takeOne(client: string) {
-    const now = Date.now();
+    const now = performance.now();
     let window = clients.get(client);
     if (window === undefined || window.until <= now) {
       clients.delete(client);
@@ -59,7 +60,7 @@ export function createGate({ tokens, rateLimit, trustedHops }: Access): (caller:
     if (isPublic(caller.path)) return { refusal: null, headers: NO_HEADERS };
     const headers: Record<string, string> = {};
     if (rateLimit > 0) {
-      const { left, seconds } = takeOne(clientOf(caller, trustedHops));
+      const { left, seconds } = takeOne(networkOf(clientOf(caller, trustedHops)));
       headers['RateLimit-Policy'] = `"default";q=${rateLimit};w=${WINDOW_MS / 1000}`;
       headers.RateLimit = `"default";r=${Math.max(0, left)};t=${seconds}`;
       if (left < 0) {
@@ -88,6 +89,19 @@ function clientOf({ forwardedFor, address }: Caller, trustedHops: number): strin
   const client = seen[Math.max(0, seen.length - trustedHops)] || address;
   return client.replace(/^(\d+(?:\.\d+){3}):\d+$/, '$1').replace(/^\[(.*)\](?::\d+)?$/, '$1'); // some proxies add the port
 }
+
+/** Whoever has one IPv6 address has the other 2^64 of its network as well; with IPv4 the address is all. */
+function networkOf(address: string): string {
+  if (!isIPv6(address)) return address;
+  const ipv4 = /^::ffff:(\d+(?:\.\d+){3})$/i.exec(address)?.[1]; // how a socket for both kinds names it
+  if (ipv4 !== undefined) return ipv4;
+  const [head = [], tail = []] = address.split('::').map((part) => (part === '' ? [] : part.split(':')));
+  const zeros = new Array<string>(Math.max(0, GROUPS - head.length - tail.length)).fill('0');
+  return [...head, ...zeros, ...tail].slice(0, GROUPS / 2).join(':');
+}
+
+/** Of 16 bits each in an IPv6 address. */
+const GROUPS = 8;
 
 const digestOf = (token: string) => createHash('sha256').update(token).digest();
 

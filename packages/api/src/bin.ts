@@ -186,10 +186,10 @@ export async function runBinary(build: (io: Io) => Command): Promise<void> {
   ] as const) {
     process.on(signal, () => {
       // One Ctrl-C may come twice: from the terminal, and from a package manager that passes it on.
-      if (signalCode !== 0 && Date.now() - signalledAt < SAME_SIGNAL_MS) return;
+      if (signalCode !== 0 && performance.now() - signalledAt < SAME_SIGNAL_MS) return;
       if (signalCode !== 0) process.exit(code); // the second one is immediate
       signalCode = code;
-      signalledAt = Date.now();
+      signalledAt = performance.now();
       stop.abort();
       setTimeout(() => process.exit(code), SIGNAL_DEADLINE_MS).unref();
     });

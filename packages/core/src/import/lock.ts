@@ -14,6 +14,7 @@ const GRACE_MS = 1_000;
  * session ends, in whatever way.
  *
  * @param waitMs how long to wait for its holder
+ * @returns whether it had to wait
  * @throws MoniepointError `locked`, naming the holder and since when
  */
 export async function takeImportLock(
@@ -21,8 +22,8 @@ export async function takeImportLock(
   waitMs: number,
   report: Report,
   signal: AbortSignal,
-): Promise<void> {
-  await untilTaken(client, waitMs, report, signal, () => isTrue(client, 'pg_try_advisory_lock($1)', [IMPORT_LOCK]));
+): Promise<boolean> {
+  return untilTaken(client, waitMs, report, signal, () => isTrue(client, 'pg_try_advisory_lock($1)', [IMPORT_LOCK]));
 }
 
 async function untilTaken(
@@ -31,21 +32,21 @@ async function untilTaken(
   report: Report,
   signal: AbortSignal,
   tryToTake: () => Promise<boolean>,
-): Promise<void> {
-  const deadline = Date.now() + Math.max(waitMs, GRACE_MS);
-  let isAnnounced = false;
+): Promise<boolean> {
+  const deadline = performance.now() + Math.max(waitMs, GRACE_MS);
+  let hadToWait = false;
   for (;;) {
-    if (await tryToTake()) return;
+    if (await tryToTake()) return hadToWait;
     const holder = (await lockHolder(client)) ?? 'it has just ended';
-    if (Date.now() >= deadline) {
+    if (performance.now() >= deadline) {
       throw new MoniepointError(
         'locked',
         `Another import is running: ${holder}. Run again when it has ended, or wait for it with --lock-wait.`,
       );
     }
-    if (!isAnnounced && waitMs > 0) report({ type: 'waiting', holder });
-    isAnnounced = true;
-    await sleep(Math.min(POLL_MS, deadline - Date.now()), undefined, { signal }).catch(() => {});
+    if (!hadToWait && waitMs > 0) report({ type: 'waiting', holder });
+    hadToWait = true;
+    await sleep(Math.min(POLL_MS, deadline - performance.now()), undefined, { signal }).catch(() => {});
     if (signal.aborted) throw interrupted();
   }
 }
@@ -80,6 +81,7 @@ const FILE_LOCKS = 7_300_123;
  *
  * @param workers how many places there are
  * @param waitMs how long to wait for a place, or for an importer that shares nothing
+ * @returns whether it had to wait
  * @throws MoniepointError `locked`, naming a holder and since when
  */
 export async function takeImportPlace(
@@ -88,9 +90,10 @@ export async function takeImportPlace(
   waitMs: number,
   report: Report,
   signal: AbortSignal,
-): Promise<void> {
-  await untilTaken(client, waitMs, report, signal, async () => {
-    await beginTurn(client, report, signal);
+): Promise<boolean> {
+  let hadToWait = false;
+  const isLate = await untilTaken(client, waitMs, report, signal, async () => {
+    hadToWait = (await beginTurn(client, report, signal)) || hadToWait;
     if (await isTrue(client, 'pg_try_advisory_lock_shared($1)', [IMPORT_LOCK])) {
       for (let place = 1; place <= workers; place += 1)
         if (await isTrue(client, 'pg_try_advisory_lock($1, $2)', [PLACE_LOCKS, place])) return true;
@@ -99,14 +102,20 @@ export async function takeImportPlace(
     await endTurn(client);
     return false;
   });
+  return isLate || hadToWait;
 }
 
-/** Takes the turn for the session; it is ended by endTurn. A signal cancels the wait. */
-async function beginTurn(client: pg.Client, report: Report, signal: AbortSignal): Promise<void> {
+/**
+ * Takes the turn for the session; it is ended by endTurn. A signal cancels the wait.
+ *
+ * @returns whether it had to wait
+ */
+async function beginTurn(client: pg.Client, report: Report, signal: AbortSignal): Promise<boolean> {
   if (signal.aborted) throw interrupted();
-  if (await isTrue(client, 'pg_try_advisory_lock($1)', [TURN_LOCK])) return;
+  if (await isTrue(client, 'pg_try_advisory_lock($1)', [TURN_LOCK])) return false;
   report({ type: 'waiting', holder: 'one that shares the work' });
   await client.query('SELECT pg_advisory_lock($1)', [TURN_LOCK]);
+  return true;
 }
 
 export async function endTurn(client: pg.Client): Promise<void> {

@@ -56,13 +56,13 @@ export type Patience = {
  */
 export function createPatience(totalMs: number): Patience {
   let failingSince: number | null = null;
-  let lastTry = Date.now();
+  let lastTry = performance.now();
   let tries = 0;
   let hadLongSession = false;
   return {
-    leftMs: () => (failingSince === null ? 0 : Math.max(0, failingSince + totalMs - Date.now())),
+    leftMs: () => (failingSince === null ? 0 : Math.max(0, failingSince + totalMs - performance.now())),
     nextWait: (isProgress) => {
-      const now = Date.now();
+      const now = performance.now();
       const isLong = now - lastTry > totalMs && !hadLongSession;
       if (failingSince === null || isProgress || isLong) {
         hadLongSession = failingSince !== null && !isProgress;

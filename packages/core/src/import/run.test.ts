@@ -565,6 +565,35 @@ describe('reloads (CONTRACT.md section 4)', () => {
     expect((await waiting).counts.accepted).toBe(1);
   });
 
+  it.each([1, 2])('what comes, changes and goes while an import waits is seen, with %i workers', async (workers) => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const write = (day: number, id: number) =>
+      writeActivities(folder, `activities_2024010${day}.csv`, [row({ event_id: eventId(id) })]);
+    const leaves = write(1, 1);
+    write(2, 2);
+    await load(database, folder);
+    const holder = await database.connect('holder');
+    await holder.query('SELECT pg_advisory_lock(7300119)');
+    const events: ImportEvent[] = [];
+    const waiting = load(database, folder, { lockWaitMs: 20_000, workers, prune: true }, events);
+    await expect.poll(() => events.some(({ type }) => type === 'waiting')).toBe(true);
+    rmSync(leaves);
+    write(2, 20);
+    write(3, 3);
+    await holder.end();
+    const { files, pruned } = await waiting;
+    expect(files.map(({ name, status }) => [name, status])).toEqual([
+      ['activities_20240102.csv', 'superseded'],
+      ['activities_20240103.csv', 'loaded'],
+    ]);
+    expect(pruned).toEqual([leaves]);
+    expect(await query(database, 'SELECT event_id FROM event ORDER BY event_id')).toEqual([
+      { event_id: eventId(3) },
+      { event_id: eventId(20) },
+    ]);
+  });
+
   it('a file that changes while it is read is not kept, and loads at the next run', async () => {
     const database = await createDatabase();
     const path = writeActivities(

@@ -74,17 +74,16 @@ export async function runImport(
   report: Report,
   signal: AbortSignal,
 ): Promise<ImportResult> {
-  const begin = Date.now();
-  const discovery = await discover(paths);
-  const { files, ignored } = discovery;
-  if (options.prune) refuseEmpty(discovery.emptyDirectories);
-  const done: Done = { runId: null, before: undefined, results: new Map(), toPrune: [], pruned: [] };
+  const begin = performance.now();
+  const discovery = await look(paths, options);
+  const done: Done = { discovery, runId: null, before: undefined, results: new Map(), toPrune: [], pruned: [] };
   const patience = createPatience(options.retryForMs ?? RETRY_FOR_MS);
   for (;;) {
     const doneBefore = done.results.size;
     const lockWaitMs = Math.max(options.lockWaitMs, patience.leftMs());
     try {
-      const snapshot = await importOnce(database, discovery, { ...options, lockWaitMs }, done, report, signal);
+      const snapshot = await importOnce(database, paths, { ...options, lockWaitMs }, done, report, signal);
+      const { files, ignored } = done.discovery;
       const results = files.map((file) => done.results.get(file) as FileResult);
       const counts = noCounts();
       for (const { status, counts: one } of results)
@@ -98,7 +97,7 @@ export async function runImport(
         counts,
         before: done.before ?? null,
         snapshot,
-        elapsedMs: Date.now() - begin,
+        elapsedMs: Math.round(performance.now() - begin),
       };
     } catch (error) {
       const waitMs = patience.nextWait(done.results.size > doneBefore);
@@ -110,6 +109,12 @@ export async function runImport(
 }
 
 const RETRY_FOR_MS = 60_000;
+
+async function look(paths: readonly string[], { prune }: ImportOptions): Promise<Discovery> {
+  const discovery = await discover(paths);
+  if (prune) refuseEmpty(discovery.emptyDirectories);
+  return discovery;
+}
 
 /** It is more likely to be a disk that is not mounted than a folder that was emptied. */
 function refuseEmpty(directories: readonly string[]): void {
@@ -123,6 +128,8 @@ function refuseEmpty(directories: readonly string[]): void {
 
 /** What is done for good, whatever becomes of the session. */
 type Done = {
+  /** What there is to import. */
+  discovery: Discovery;
   /** Null until the database was reached. */
   runId: number | null;
   /** What was published when the first session had the lock; undefined until then. */
@@ -140,7 +147,7 @@ type OpenRun = RunWithoutReading & { readonly dictionaries: () => Promise<Dictio
 /** Does what is left to do in one session. */
 async function importOnce(
   database: Database,
-  { files, ignored, directories }: Discovery,
+  paths: readonly string[],
   options: ImportOptions,
   done: Done,
   report: Report,
@@ -150,8 +157,12 @@ async function importOnce(
   const stopCancelling = cancelOnAbort(database, client, signal);
   try {
     const isShared = options.workers > 1;
-    if (isShared) await takeImportPlace(client, options.workers, options.lockWaitMs, report, signal);
-    else await takeImportLock(client, options.lockWaitMs, report, signal);
+    const hadToWait = isShared
+      ? await takeImportPlace(client, options.workers, options.lockWaitMs, report, signal)
+      : await takeImportLock(client, options.lockWaitMs, report, signal);
+    // Files may have come or changed meanwhile.
+    if (hadToWait && done.before === undefined) done.discovery = await look(paths, options);
+    const { files, ignored, directories } = done.discovery;
     await migrate(client);
     if (done.before === undefined) {
       done.before = await readSnapshot(client);

@@ -51,7 +51,7 @@ export async function runValidation(
   take: (findings: Findings) => Promise<void>,
   signal: AbortSignal,
 ): Promise<ImportResult> {
-  const begin = Date.now();
+  const begin = performance.now();
   const { files, ignored } = await discover(paths);
   report({ type: 'plan', files: files.length, sizeBytes: files.reduce((sum, one) => sum + one.sizeBytes, 0), ignored });
   const dictionaries = emptyDictionaries();
@@ -119,7 +119,7 @@ export async function runValidation(
   const counts = noCounts();
   for (const { counts: one } of results) addCounts(counts, one);
   const outcome = outcomeOf(results);
-  const elapsedMs = Date.now() - begin;
+  const elapsedMs = Math.round(performance.now() - begin);
   return {
     outcome,
     isDryRun: true,
