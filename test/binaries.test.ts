@@ -161,9 +161,9 @@ describe('moniepoint and moniepoint-api', () => {
       terminal.kill('SIGKILL');
     });
     const exit = once(terminal, 'exit');
-    const isInitdbRunning = () =>
-      readdirSync(home).some((name) => name.startsWith('new-') && existsSync(join(home, name, 'data', 'PG_VERSION')));
-    await expect.poll(isInitdbRunning, { timeout: 20_000, interval: 5 }).toBe(true);
+    const isHalfMade = () =>
+      readdirSync(home).some((name) => existsSync(join(home, name, 'data', 'global', 'pg_control')));
+    await expect.poll(isHalfMade, { timeout: 20_000, interval: 5 }).toBe(true);
     terminal.stdin.write('\x03');
     expect(await exit).toEqual([130, null]);
     expect(existsSync(join(home, 'cluster', 'data', 'PG_VERSION'))).toBe(true);
