@@ -4,12 +4,14 @@ import { createLog } from '@moniepoint/api/log';
 import { startApi } from '@moniepoint/api/serve';
 import { resolveSettings, valuesOf } from '@moniepoint/core/config';
 import fc from 'fast-check';
+import stringWidth from 'string-width';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createDatabase } from '../../../test/database.ts';
 import { createFolder, eventId, row, writeActivities } from '../../../test/files.ts';
 import { type Ran, runIn } from '../../../test/program.ts';
 import { buildProgram } from './program.ts';
 import { barChart } from './view/chart.ts';
+import { alignedTable } from './view/table.ts';
 
 const UTF8 = { LANG: 'C.UTF-8' };
 
@@ -187,10 +189,26 @@ describe('report --format chart', () => {
     expect(lines.split('\n').map((line) => line.trim())).toEqual(['A', 'B', expect.stringContaining('1'), '']);
   });
 
+  it('counts columns, of which some characters take two and others none', () => {
+    const columns = ['merchant', 'n'];
+    const rows = [
+      ['商店', '1'],
+      ['e\u0301', '22'],
+      ['ab', '3'],
+    ];
+    expect(alignedTable({ columns, rows }, [false, true])).toBe(
+      ['  merchant   n', '  商店       1', '  e\u0301         22', '  ab         3', ''].join('\n'),
+    );
+    const bars = rows.map(([label = '', text = '']) => ({ label, value: 1, text }));
+    expect(barChart(bars, { columns: 17, isUtf8: true, hasColors: false })).toBe(
+      ['  商店  █████ 1', '  e\u0301     █████ 22', '  ab    █████ 3', ''].join('\n'),
+    );
+  });
+
   it('whatever is drawn: no line is wider than the screen, and a larger value has no shorter bar', () => {
     const bars = fc.array(
       fc.record({
-        label: fc.string({ unit: 'grapheme-ascii', maxLength: 40 }),
+        label: fc.string({ unit: 'grapheme', maxLength: 40 }),
         value: fc.double({ min: -1e6, max: 1e18, noNaN: true }),
         text: fc.constantFrom('1', '12,345', '₦1,234,567'),
       }),
@@ -199,7 +217,7 @@ describe('report --format chart', () => {
     fc.assert(
       fc.property(bars, fc.integer({ min: 20, max: 200 }), fc.boolean(), (drawn, columns, isUtf8) => {
         const lines = barChart(drawn, { columns, isUtf8, hasColors: false }).trimEnd().split('\n');
-        for (const line of lines) expect([...line].length).toBeLessThanOrEqual(columns);
+        for (const line of lines) expect(stringWidth(line)).toBeLessThanOrEqual(columns);
         const lengthOf = (value: number) => {
           const only = barChart(
             [

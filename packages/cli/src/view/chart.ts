@@ -1,4 +1,5 @@
 import { styleText } from 'node:util';
+import { graphemes, widthOf } from './text.ts';
 
 /** What a text is drawn for. */
 export type Screen = {
@@ -53,11 +54,15 @@ function blocks(length: number, isUtf8: boolean): string {
   return `${'█'.repeat(Math.floor(eighths / 8))}${EIGHTHS[eighths % 8]}`;
 }
 
-const widthOf = (text: string) => [...text].length;
-
-function piecesOf(text: string, width: number): string[] {
-  const letters = [...text];
+function piecesOf(label: string, columns: number): string[] {
   const pieces: string[] = [];
-  for (let at = 0; at < letters.length; at += width) pieces.push(letters.slice(at, at + width).join(''));
-  return pieces;
+  let piece = '';
+  for (const { segment } of graphemes.segment(label)) {
+    if (piece !== '' && widthOf(piece + segment) > columns) {
+      pieces.push(piece);
+      piece = '';
+    }
+    piece += segment;
+  }
+  return [...pieces, piece];
 }

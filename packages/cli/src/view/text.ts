@@ -71,10 +71,14 @@ export function formatLeft(ms: number): string {
   return minutes < 60 ? `${minutes} min ${seconds % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-const graphemes = new Intl.Segmenter();
+/** Cuts a text into what people see as characters. */
+export const graphemes = new Intl.Segmenter();
+
+/** How many columns of a terminal a text takes. Nearly all are ASCII, for which string-width takes 17 µs as well. */
+export const widthOf = (text: string) => (/^[\x20-\x7e]*$/.test(text) ? text.length : stringWidth(text));
 
 /** Whether a text takes no more columns of a terminal than this, and has no more UTF-16 units, which others count. */
-export const fits = (text: string, columns: number) => text.length <= columns && stringWidth(text) <= columns;
+export const fits = (text: string, columns: number) => text.length <= columns && widthOf(text) <= columns;
 
 /** Cuts a text so that it fits, between what people see as characters, with a mark where something is missing. */
 export function cut(text: string, columns: number, mark: string): string {
