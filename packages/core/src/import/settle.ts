@@ -101,7 +101,7 @@ export async function settle(
      SELECT ${COLUMNS} FROM judged WHERE stored_file_id IS NULL AND nth = 1 ORDER BY event_id`,
   );
   await client.query(`INSERT INTO event (${COLUMNS}) SELECT ${COLUMNS} FROM newcomer`);
-  const addDuplicates = () => client.query(ADD_DUPLICATES);
+  const addDuplicates = () => withoutLoops(client, ADD_DUPLICATES);
   if (isBulk) await fillDuplicates(client, addDuplicates);
   else await addDuplicates();
 
@@ -111,15 +111,33 @@ export async function settle(
     isBulk,
   );
 
-  const later = new Map<number, Later>();
-  const { rows } = await client.query<{ file_id: number; duplicate: number; conflict: number }>(
-    `SELECT file_id, count(d.event_id)::int AS duplicate, count(*) FILTER (WHERE d.is_conflict)::int AS conflict
-       FROM (SELECT DISTINCT file_id FROM candidate) c
-       LEFT JOIN duplicate d USING (file_id)
+  return countLater(client);
+}
+
+/** Of each file that had candidates. */
+async function countLater(client: pg.Client): Promise<Map<number, Later>> {
+  const { rows: files } = await client.query<{ file_id: number }>('SELECT DISTINCT file_id FROM candidate');
+  const later = new Map<number, Later>(files.map(({ file_id }) => [file_id, { duplicate: 0, conflict: 0 }]));
+  const { rows } = await client.query<Later & { readonly file_id: number }>(
+    `SELECT file_id, count(*)::int AS duplicate, count(*) FILTER (WHERE is_conflict)::int AS conflict
+       FROM duplicate
+      WHERE file_id = ANY($1)
       GROUP BY file_id`,
+    [[...later.keys()]],
   );
   for (const { file_id, duplicate, conflict } of rows) later.set(file_id, { duplicate, conflict });
   return later;
+}
+
+/**
+ * Of the session's own tables the planner knows how large they are and no more: where it expects one row, it takes a loop over all of
+ * the other table, which took 60 s for a file of 25,000 rows that was exported again.
+ */
+async function withoutLoops(client: pg.Client, statement: string): Promise<pg.QueryResult> {
+  await client.query('SET LOCAL enable_nestloop = off');
+  const result = await client.query(statement);
+  await client.query('SET LOCAL enable_nestloop TO DEFAULT');
+  return result;
 }
 
 const ADD_DUPLICATES = `
@@ -130,7 +148,7 @@ const ADD_DUPLICATES = `
    UNION ALL
   SELECT ${columnsOf('j')}, j.line, ${differs('j', 'first')}
     FROM judged j
-    JOIN judged first ON first.event_id = j.event_id AND first.nth = 1
+    JOIN judged first ON first.event_id = j.event_id AND first.nth = 1 AND first.stored_file_id IS NULL
    WHERE j.stored_file_id IS NULL AND j.nth > 1`;
 
 /** Empties the session's tables for the next batch. */
@@ -178,11 +196,13 @@ async function judge(client: pg.Client): Promise<void> {
  * @returns how many events were taken out
  */
 async function displace(client: pg.Client): Promise<number> {
-  const { rowCount } = await client.query(
-    `WITH displaced AS (SELECT ${columnsOf('s')}
-                          FROM stored s
-                          JOIN judged j ON j.event_id = s.event_id AND j.nth = 1
-                          JOIN file_order o ON o.file_id = s.file_id AND j.file_place < o.place),
+  const { rowCount } = await withoutLoops(
+    client,
+    `WITH late AS MATERIALIZED (SELECT event_id
+                                  FROM judged
+                                  JOIN file_order o ON o.file_id = stored_file_id
+                                 WHERE nth = 1 AND file_place < o.place),
+          displaced AS (SELECT ${COLUMNS} FROM stored WHERE event_id IN (SELECT event_id FROM late)),
           counted AS (INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM displaced)
      INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, NULL FROM displaced`,
   );
