@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { openDatabase, withSession } from '@moniepoint/core/db/database';
 import { distribute } from '@moniepoint/core/db/distribute';
+import { migrate } from '@moniepoint/core/db/migrate';
 import { generate } from '@moniepoint/core/generate';
 import { runImport } from '@moniepoint/core/import/run';
 import { verify } from '@moniepoint/core/import/verify';
@@ -58,6 +61,23 @@ it('a filled database keeps every row and every answer, and takes more; a second
   await generate(later, { days: 5, rows: 2000, merchants: 400, dirty: 0.05, duplicates: 0.1, seed: 5 }, noSignal);
   expect((await load(later)).outcome).toBe('done');
   expect((await contentOf(database)).differences).toEqual([]);
+});
+
+it('events, new merchants and new contexts of one transaction are stored over many shards, also beside a file that fails', async () => {
+  for (const isFailing of [false, true]) {
+    const database = await createDatabase({ isEmpty: true });
+    await withSession(database, 'test', async (client) => {
+      await migrate(client);
+      await distribute(client, 64);
+    });
+    const folder = createFolder();
+    await generate(folder, { days: 5, rows: 25_000, merchants: 3000, dirty: 0.05, duplicates: 0.1, seed: 5 }, noSignal);
+    if (isFailing) writeFileSync(join(folder, 'activities_20240110.csv'), 'x,y\n');
+    const { outcome, snapshot } = await runImport(database, [folder], PLAIN_IMPORT, () => {}, noSignal);
+    expect(outcome).toBe(isFailing ? 'failed' : 'done');
+    expect(snapshot?.dataVersion, 'one transaction').toBe(1);
+    expect((await contentOf(database)).differences).toEqual([]);
+  }
 });
 
 it('a worker is refused by every command, with the address of the coordinator', async () => {

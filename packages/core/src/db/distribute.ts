@@ -60,6 +60,15 @@ export async function distribute(client: pg.Client, shards: number | undefined):
   });
 }
 
+/**
+ * What ends a subquery over tables of which each node has a copy, where it is joined with events in a transaction that added to both: a
+ * node may not join what was written over several connections (25001), so the coordinator reads it for the nodes. Nothing
+ * without a cluster: there it would keep the join from being done by several processes.
+ */
+export async function fenceOf(client: pg.Client): Promise<'OFFSET 0' | ''> {
+  return (await hasCitus(client)) ? 'OFFSET 0' : '';
+}
+
 /** Any number will do that no other advisory lock of the product uses. */
 const DISTRIBUTE_LOCK = 7_300_120;
 

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { type Database, inTransaction, SAVEPOINT } from '../db/database.ts';
+import { fenceOf } from '../db/distribute.ts';
 import { MoniepointError } from '../errors.ts';
 import { createAdmission } from './admit.ts';
 import { beginBulk, flush, type KnownIds } from './bulk.ts';
@@ -147,7 +148,8 @@ export async function importBatch(
 async function updateRollups(client: pg.Client, tally: Tally | null, firstFileId: number): Promise<string[]> {
   const months: string[] = [];
   if (tally !== null && tally.counter === null) {
-    months.push(...(await addToRollups(client, `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS added`)));
+    const added = `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS added`;
+    months.push(...(await addToRollups(client, added, await fenceOf(client))));
   } else {
     if (tally !== null) months.push(...(await addTally(client, tally)));
     months.push(...(await addToRollups(client, 'newcomer')));

@@ -16,36 +16,36 @@ export const ROLLUPS = {
   merchant_month: {
     key: ['month', 'merchant_key'],
     values: ['success_count', 'success_kobo'],
-    select: (events: string) =>
+    select: (events: string, fence = '') =>
       `SELECT date_trunc('month', ${eventTimestamp('event_us')} AT TIME ZONE 'UTC')::date AS month, merchant_key,
               count(*) AS success_count, sum(amount_kobo) AS success_kobo
          FROM ${events}
-         JOIN context USING (context_key)
+         JOIN (SELECT * FROM context ${fence}) AS context USING (context_key)
         WHERE status = 'SUCCESS'
         GROUP BY 1, 2`,
   },
   merchant_total: {
     key: ['merchant_key'],
     values: ['success_kobo', 'success_count', ...PRODUCT_COLUMNS, ...STAGE_COLUMNS],
-    select: (events: string) =>
+    select: (events: string, fence = '') =>
       `SELECT merchant_key,
               coalesce(sum(amount_kobo) FILTER (WHERE status = 'SUCCESS'), 0) AS success_kobo,
               count(*) FILTER (WHERE status = 'SUCCESS') AS success_count,
               ${PRODUCTS.map((product) => `count(*) FILTER (WHERE product = '${product}') AS ${product.toLowerCase()}`).join(', ')},
               ${KYC_STAGES.map((stage, index) => `count(*) FILTER (WHERE product = 'KYC' AND event_type = '${stage}' AND status = 'SUCCESS') AS ${STAGE_COLUMNS[index]}`).join(', ')}
          FROM ${events}
-         JOIN kind USING (kind_key)
-         JOIN context USING (context_key)
+         JOIN (SELECT * FROM kind ${fence}) AS kind USING (kind_key)
+         JOIN (SELECT * FROM context ${fence}) AS context USING (context_key)
         GROUP BY 1`,
   },
   product_status: {
     key: ['product', 'status'],
     values: ['event_count'],
-    select: (events: string) =>
+    select: (events: string, fence = '') =>
       `SELECT product, status, count(*) AS event_count
          FROM ${events}
-         JOIN kind USING (kind_key)
-         JOIN context USING (context_key)
+         JOIN (SELECT * FROM kind ${fence}) AS kind USING (kind_key)
+         JOIN (SELECT * FROM context ${fence}) AS context USING (context_key)
         GROUP BY 1, 2`,
   },
 } as const;
@@ -57,11 +57,13 @@ const ROLLUP_ENTRIES = Object.entries(ROLLUPS) as [Rollup, (typeof ROLLUPS)[Roll
  * Adds events to the rollups. The cost follows these events, not the history.
  *
  * @param events a table or subquery with the columns of `event`, in SQL
+ * @param fence as fenceOf gives it, where they are read from `event`
  * @returns the months, `YYYY-MM`, whose successes changed
  */
-export async function addToRollups(client: pg.Client, events: string): Promise<string[]> {
+export async function addToRollups(client: pg.Client, events: string, fence = ''): Promise<string[]> {
   const months: string[] = [];
-  for (const [table, { select }] of ROLLUP_ENTRIES) months.push(...(await upsert(client, table, select(events))));
+  for (const [table, { select }] of ROLLUP_ENTRIES)
+    months.push(...(await upsert(client, table, select(events, fence))));
   return months;
 }
 
