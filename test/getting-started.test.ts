@@ -68,7 +68,7 @@ describe('docs/getting-started.md', () => {
     expect(of('moniepoint doctor --data-dir ./inbox')).toMatch(/^ok +schema/m);
     expect(of('moniepoint validate ./inbox --limit 3')).toContain('Files: 4 checked, 0 failed');
     expect(of('moniepoint import corrections.csv')).toMatch(/[1-9]\d* accepted \+ 0 duplicate \+ 0 rejected/);
-    expect(of('moniepoint rejects --reason status')).toContain('All of them were repaired.');
+    expect(of('moniepoint rejects --reason status')).toContain('None of them is open any more.');
     expect(of('moniepoint import ./inbox || echo "exit code $?"')).toMatch(/missing[\s\S]*exit code 1\n$/);
     expect(of('moniepoint import ./late --max-reject-rate 0.05 || echo "exit code $?"')).toMatch(/exit code 3\n$/);
     expect(of('moniepoint verify')).not.toContain('DIFFERS');

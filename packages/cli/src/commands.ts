@@ -286,5 +286,5 @@ export const EXIT_CODE_ROWS: readonly (readonly [code: string, meaning: string])
   ['3', 'finished but incomplete: a file passed --max-rejects or --max-reject-rate and was rolled back'],
   ['4', 'database unreachable, or its schema is newer than the program'],
   ['5', 'another import holds the lock'],
-  ['130, 143', 'interrupted: the open file is rolled back, committed ones stay'],
+  ['129, 130, 143', 'interrupted: the open file is rolled back, committed ones stay'],
 ];

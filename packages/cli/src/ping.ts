@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Io } from '@moniepoint/api/bin';
-import { errorCode, withoutContent } from '@moniepoint/core/errors';
+import { describeError, errorCode, withoutContent } from '@moniepoint/core/errors';
 import { type ImportResult, listCounts } from '@moniepoint/core/import/progress';
 import { withSeparators } from '@moniepoint/core/metrics';
 import { VERSION } from '@moniepoint/core/version';
@@ -59,6 +59,10 @@ export async function ping(
   }
   io.err(`warning: ${address.host} was not told that an import ${isSuccess ? 'succeeded' : 'failed'}: ${why}\n`);
 }
+
+/** Why an import came to nothing, without the folders of the paths that it was given. */
+export const describeFailure = (error: unknown, paths: readonly string[]): string =>
+  paths.reduce(withoutContent, describeError(error));
 
 /** `done; files: 30 unchanged, 1 loaded; rows: 27,400 read, …`, with the first error where there is one. */
 export function describeResult({ outcome, files, counts, snapshot }: ImportResult): string {

@@ -54,7 +54,7 @@ describe('moniepoint rejects', () => {
     expect((await run('import', path)).code).toBe(0);
     expect(await openByReason()).toEqual(Object.fromEntries(Object.keys(none).map((reason) => [reason, 0])));
     expect((await run('rejects', '--csv')).out).toBe(`${HEADER}\n`);
-    expect((await run('rejects')).out).toContain('\nAll of them were repaired.\n');
+    expect((await run('rejects')).out).toContain('\nNone of them is open any more.\n');
 
     // What is repaired follows from what is loaded: with the repair gone the rejects are back.
     writeFileSync(path, `${HEADER}\n${FAULTS.event_timestamp?.[1]}\n`);

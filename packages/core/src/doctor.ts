@@ -477,7 +477,7 @@ async function checkOwner(client: pg.Client, user: string): Promise<Verdict> {
 
 async function checkReader({ client, schema }: Session): Promise<Verdict> {
   if (schema !== 'none' && (await hasReader(client)))
-    return ok(`${READER_ROLE}, which can read the answers and nothing else`);
+    return ok(`${READER_ROLE}, which can read what is published, and no events or rejected records`);
   const mayMake = await oneValue<boolean>(
     client,
     'SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user',

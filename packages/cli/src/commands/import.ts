@@ -1,9 +1,9 @@
 import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { withDatabase } from '@moniepoint/core/db/database';
-import { describeError, EXIT_CODES, kindOf, MoniepointError } from '@moniepoint/core/errors';
+import { EXIT_CODES, kindOf, MoniepointError } from '@moniepoint/core/errors';
 import type { ImportResult } from '@moniepoint/core/import/progress';
 import { runImport } from '@moniepoint/core/import/run';
-import { describeResult, ping } from '../ping.ts';
+import { describeFailure, describeResult, ping } from '../ping.ts';
 import { createImportView } from '../view/import.ts';
 import { importResultJson } from '../view/import-json.ts';
 
@@ -55,7 +55,7 @@ export async function run(io: Io, config: ProgramConfig, paths: string[]): Promi
     if (result.outcome !== 'done') io.exit(EXIT_CODES[result.outcome]);
   } catch (error) {
     const isTold = view.fail(error);
-    await tell(false, describeError(error));
+    await tell(false, describeFailure(error, paths));
     if (!isTold) throw error;
     io.exit(EXIT_CODES[kindOf(error)]);
     return;

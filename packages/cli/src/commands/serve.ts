@@ -10,7 +10,7 @@ import type { ImportEvent } from '@moniepoint/core/import/progress';
 import { isTransient } from '@moniepoint/core/import/retry';
 import { runImport } from '@moniepoint/core/import/run';
 import { readSnapshot } from '@moniepoint/core/snapshot';
-import { describeResult } from '../ping.ts';
+import { describeFailure, describeResult } from '../ping.ts';
 import { type Attempt, createReloads, type Server, type Trigger } from '../reload.ts';
 import { createSchedule } from '../schedule.ts';
 import { createImportView, type ImportView } from '../view/import.ts';
@@ -134,7 +134,7 @@ async function importPaths(
       state: 'failed',
       detail: error.kind === 'locked' ? 'another import holds the lock' : 'see the log of this process',
     });
-    return { outcome: error.kind, text: `${error.kind}: ${error.message}`, error };
+    return { outcome: error.kind, text: `${error.kind}: ${describeFailure(error, paths)}`, error };
   } finally {
     view.close();
   }

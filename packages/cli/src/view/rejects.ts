@@ -16,7 +16,7 @@ export function renderRejects(groups: readonly RejectGroup[], first: readonly Op
   ]);
   const sums = [total((group) => group.rejected), total((group) => group.stored), open].map(withSeparators);
   const table = alignedTable({ columns: COLUMNS, rows: [...rows, ['total', '', '', ...sums]] }, IS_NUMBER);
-  if (open === 0) return `${table}\nAll of them were repaired.\n`;
+  if (open === 0) return `${table}\nNone of them is open any more.\n`;
   if (first.length === 0) return table;
   const lines = first.map(rejectLine);
   return `${table}\nOpen, ${first.length === open ? 'all' : `the first ${first.length}`} of ${withSeparators(open)}:\n${lines.join('')}`;
