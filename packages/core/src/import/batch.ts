@@ -15,7 +15,7 @@ import { type FileResult, noCounts, type Report, type Stage } from './progress.t
 import { publish } from './publish.ts';
 import { closeExpired } from './retention.ts';
 import { addTally, addToRollups, takeFromRollups } from './rollup.ts';
-import { clearSettlingTables, rekeyCandidates, settle, takeOutFiles } from './settle.ts';
+import { clearSettlingTables, rekeyCandidates, setAside, settle, takeOutFiles } from './settle.ts';
 import { createTally, giveUp, type Tally } from './tally.ts';
 
 /** What the files of one run have in common. */
@@ -79,7 +79,8 @@ export async function importBatch(
 
   const work = async (): Promise<FileResult[] | null> => {
     if (bulkRows !== null) enter('preparing');
-    const bulk = bulkRows === null ? null : await beginBulk(client, bulkRows, known);
+    const versions = files.flatMap(({ replaces }) => replaces ?? []);
+    const bulk = bulkRows === null ? null : await beginBulk(client, bulkRows, versions, known);
     if (bulkRows !== null && bulk === null) return null;
     const admission = createAdmission(dictionaries, bulk && { ...bulk, tally: createTally(dictionaries) });
     const tally = admission.bulk?.tally ?? null;
@@ -94,13 +95,18 @@ export async function importBatch(
       await rekeyCandidates(client, await adoptKeys(client, dictionaries));
     }
     await saveDictionaries(client, dictionaries);
-    if (bulk !== null) enter('indexing');
-    await bulk?.finish();
-    if (bulk?.needsFlush && isKept && !run.isDryRun) flushing = flush(run.database);
-    enter('settling');
+    enter(bulk === null ? 'settling' : 'indexing');
     const replaced = attempts.flatMap(({ loaded: one, replaces }) => (one === null ? [] : (replaces ?? [])));
     await takeOutFiles(client, replaced);
     await retire(client, replaced, 'superseded');
+    if (bulk !== null) {
+      // Versions that stay after all, of files that failed: what was taken for new may be in them.
+      const staying = versions.filter((fileId) => !replaced.includes(fileId));
+      await setAside(client, staying);
+      await bulk.finish();
+      if (bulk.needsFlush && isKept && !run.isDryRun) flushing = flush(run.database);
+      enter('settling');
+    }
     const newFiles = attempts.map(({ fileId, file: { name, path } }) => ({ fileId, name, path }));
     const later = await settle(client, newFiles, bulk !== null);
     if (run.keptFrom !== null) await closeExpired(client, newFiles, monthText(run.keptFrom).slice(0, 'YYYY-MM'.length));
@@ -142,19 +148,25 @@ export async function importBatch(
  * Counts what entered `event` and what left it.
  *
  * @param tally what went in by the bulk path, counted in memory unless that was given up
- * @param firstFileId of the batch
+ * @param firstFileId of the batch: files from it on are new
  * @returns the months, `YYYY-MM`, whose successes changed; some twice
  */
 async function updateRollups(client: pg.Client, tally: Tally | null, firstFileId: number): Promise<string[]> {
-  const months: string[] = [];
   if (tally !== null && tally.counter === null) {
-    const added = `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS added`;
-    months.push(...(await addToRollups(client, added, await fenceOf(client))));
-  } else {
-    if (tally !== null) months.push(...(await addTally(client, tally)));
-    months.push(...(await addToRollups(client, 'newcomer')));
+    // Of the new files what is there now, and of the others what came and went.
+    const now = `(SELECT * FROM event WHERE file_id >= ${firstFileId}) AS now`;
+    const ofOthers = (table: string) => `(SELECT * FROM ${table} WHERE file_id < ${firstFileId}) AS of_others`;
+    return [
+      ...(await addToRollups(client, now, await fenceOf(client))),
+      ...(await addToRollups(client, ofOthers('newcomer'))),
+      ...(await takeFromRollups(client, ofOthers('leaver'))),
+    ];
   }
-  return [...months, ...(await takeFromRollups(client, 'leaver'))];
+  return [
+    ...(tally === null ? [] : await addTally(client, tally)),
+    ...(await addToRollups(client, 'newcomer')),
+    ...(await takeFromRollups(client, 'leaver')),
+  ];
 }
 
 /**

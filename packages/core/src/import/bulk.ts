@@ -12,7 +12,7 @@ import { isEmpty } from './rollup.ts';
  * commit, so that nobody sees it without them; the API reads other tables and goes on.
  */
 export type Bulk = {
-  /** Knows every stored event. */
+  /** Knows every stored event that stays. */
   readonly filter: Filter;
   /** The commit waits until the table is on disk, because none of its rows is in the WAL. */
   readonly needsFlush: boolean;
@@ -63,11 +63,17 @@ const rowsIn = ({ file: { name, sizeBytes } }: { readonly file: Pick<SourceFile,
 /**
  * Begins the bulk path inside the caller's transaction.
  *
+ * @param leaving versions whose events have left `event` by the time the indexes are built
  * @param known is kept up to date
  * @returns null where the table is not ours, or where somebody else reads or writes it and does not end within LOCK_WAIT_MS:
  *   nobody should have to wait for us meanwhile
  */
-export async function beginBulk(client: pg.Client, newRows: number, known: KnownIds): Promise<Bulk | null> {
+export async function beginBulk(
+  client: pg.Client,
+  newRows: number,
+  leaving: readonly number[],
+  known: KnownIds,
+): Promise<Bulk | null> {
   if (!(await mayAlter(client, 'event')) || !(await lockAlone(client, 'event', LOCK_WAIT_MS))) return null;
   const { rows: found } = await client.query<{ rows: string; has_minimal_wal: boolean }>(
     `SELECT count(*) AS rows, current_setting('wal_level') = 'minimal' AS has_minimal_wal FROM event`,
@@ -75,7 +81,7 @@ export async function beginBulk(client: pg.Client, newRows: number, known: Known
   const storedRows = Number(found[0]?.rows);
   // An empty table is made anew, so that where wal_level is minimal its rows need no WAL.
   if (storedRows === 0) await client.query('TRUNCATE event');
-  const filter = await filterOfStored(client, storedRows, newRows, known.filter);
+  const filter = await filterOfStored(client, storedRows, newRows, leaving, known.filter);
   known.filter = filter;
 
   return {
@@ -109,17 +115,18 @@ export async function flush(database: Pick<Database, 'connect'>): Promise<void> 
   await withSession(database, 'flush', (client) => client.query('CHECKPOINT')).catch(() => {});
 }
 
-/** Kept from batch to batch: to read the stored ids back takes longer with each. */
+/** Kept from batch to batch, because to read the stored ids back takes longer with each; not where it knows some that leave. */
 async function filterOfStored(
   client: pg.Client,
   storedRows: number,
   newRows: number,
+  leaving: readonly number[],
   known: Filter | null,
 ): Promise<Filter> {
   const bytes = sizeOfFilter(storedRows + newRows);
-  if (known !== null && known.bytes >= bytes) return known;
+  if (known !== null && known.bytes >= bytes && leaving.length === 0) return known;
   const filter = createFilter(bytes);
-  if (storedRows > 0) await addStoredIds(client, filter);
+  if (storedRows > 0) await addStoredIds(client, filter, leaving);
   return filter;
 }
 
@@ -180,8 +187,9 @@ const COPY_HEADER_BYTES = 19;
 const ID_ROW_BYTES = 22;
 const ID_AT = 6;
 
-async function addStoredIds(client: pg.Client, filter: Filter): Promise<void> {
-  const stream = client.query(copyTo('COPY (SELECT event_id FROM event) TO STDOUT (FORMAT binary)'));
+async function addStoredIds(client: pg.Client, filter: Filter, leaving: readonly number[]): Promise<void> {
+  const staying = `SELECT event_id FROM event WHERE file_id <> ALL ('{${leaving}}')`;
+  const stream = client.query(copyTo(`COPY (${staying}) TO STDOUT (FORMAT binary)`));
   let rest: Buffer = Buffer.alloc(0);
   let toSkip = COPY_HEADER_BYTES;
   for await (const chunk of stream as AsyncIterable<Buffer>) {

@@ -264,14 +264,13 @@ async function importAlone(
 ): Promise<void> {
   const storedRows = eventsIn(loadedFiles);
   const toLoad: PlannedFile[] = [];
-  const toSupersede: PlannedFile[] = [];
   const toReread: PlannedFile[] = [];
   for (const file of files) {
     const plan = await planFile(run, file, loadedFiles, options);
     if ('status' in plan) finish(file, plan);
-    else (plan.replaces !== null ? toSupersede : plan.isKept ? toLoad : toReread).push(plan);
+    else (plan.isKept ? toLoad : toReread).push(plan);
   }
-  await importInBatches(run, [...toLoad, ...toSupersede, ...toReread], storedRows, 'as it pays', options, finish);
+  await importInBatches(run, [...toLoad, ...toReread], storedRows, 'as it pays', options, finish);
 }
 
 /**
@@ -337,7 +336,7 @@ async function planFile(
 }
 
 /**
- * Imports files in this order, many at once where they are worth the bulk path.
+ * Imports files in this order, many at once where they are worth the bulk path: first those to keep, in name order.
  *
  * @param how `bulk only` ends where the rest is not worth it any more
  */
@@ -359,8 +358,8 @@ async function importInBatches(
     const known: KnownIds = { filter: null };
     for (let first = 0; first < planned.length; ) {
       const rest = planned.slice(first);
-      const isNew = ({ replaces, isKept }: PlannedFile) => replaces === null && isKept;
-      const bulk = mayBulk ? planBulk(rest.filter(isNew), storedRows) : null;
+      const toKeep = rest.filter(({ isKept }) => isKept);
+      const bulk = mayBulk ? planBulk(toKeep, storedRows) : null;
       if (bulk === null && how === 'bulk only') return;
       mayBulk = bulk !== null; // what is left only ever becomes less beside what is stored
       const batch = rest.slice(0, bulk?.files ?? 1);

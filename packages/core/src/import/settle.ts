@@ -64,6 +64,18 @@ export async function takeOutFiles(client: pg.Client, fileIds: readonly number[]
   await freeDuplicatesOfLeavers(client);
 }
 
+/** Makes what is stored of files candidates again, and so the later occurrences that were compared with it. */
+export async function setAside(client: pg.Client, fileIds: readonly number[]): Promise<void> {
+  if (fileIds.length === 0) return;
+  await client.query(`INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM event WHERE file_id = ANY($1)`, [fileIds]);
+  await client.query(
+    `INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, NULL FROM leaver WHERE file_id = ANY($1)`,
+    [fileIds],
+  );
+  await client.query('DELETE FROM event WHERE file_id = ANY($1)', [fileIds]);
+  await freeDuplicatesOfLeavers(client);
+}
+
 /** Later occurrences of an event that left become candidates: the first of them is stored in its place. */
 export async function freeDuplicatesOfLeavers(client: pg.Client): Promise<void> {
   await client.query(`
@@ -207,7 +219,8 @@ async function displace(client: pg.Client): Promise<number> {
      INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, NULL FROM displaced`,
   );
   if (!rowCount) return 0;
-  await client.query('DELETE FROM event WHERE event_id IN (SELECT event_id FROM leaver)');
+  // With their file: what a version held that was replaced may be there again.
+  await client.query('DELETE FROM event WHERE (event_id, file_id) IN (SELECT event_id, file_id FROM leaver)');
   await freeDuplicatesOfLeavers(client);
   return rowCount;
 }

@@ -1,13 +1,14 @@
-import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
-import { createFolder, eventId, row, writeActivities } from '../../../../test/files.ts';
+import { createFolder, eventId, HEADER, row, writeActivities } from '../../../../test/files.ts';
 import { PLAIN_IMPORT } from '../../../../test/import.ts';
 import { numRuns } from '../../../../test/long.ts';
 import { stateOf } from '../../../../test/state.ts';
 import { type Database, withSession } from '../db/database.ts';
+import { readSnapshot } from '../snapshot.ts';
 import type { ImportEvent, ImportResult } from './progress.ts';
 import { type ImportOptions, runImport } from './run.ts';
 import { verify } from './verify.ts';
@@ -211,22 +212,24 @@ it('nothing is pruned where something else failed: it may be what replaces the f
   expect(await query(database, 'SELECT FROM event')).toHaveLength(1);
 });
 
+/** Few ids and few contents, so that files share events and disagree about them. */
+const line = fc
+  .record({
+    event_id: fc.integer({ min: 1, max: 4 }).map(eventId),
+    merchant_id: fc.constantFrom('A', 'B', 'C'),
+    event_timestamp: fc.constantFrom('2024-01-31', '2024-02-01'),
+    product: fc.constantFrom('POS', 'KYC'),
+    event_type: fc.constantFrom('X', 'TIER_UPGRADE'),
+    amount: fc.constantFrom('1.00', '2.00', 'INVALID'),
+    status: fc.constantFrom('SUCCESS', 'FAILED', 'NONE'),
+  })
+  .map(row);
+const lines = fc.array(line, { maxLength: 6 });
+
 describe('whatever was added, changed, shrunk, removed and imported, in any order', () => {
-  /** Few ids and few contents, so that files share events and disagree about them. */
-  const line = fc.record({
-    id: fc.integer({ min: 1, max: 4 }),
-    fields: fc.record({
-      merchant_id: fc.constantFrom('A', 'B', 'C'),
-      event_timestamp: fc.constantFrom('2024-01-31', '2024-02-01'),
-      product: fc.constantFrom('POS', 'KYC'),
-      event_type: fc.constantFrom('X', 'TIER_UPGRADE'),
-      amount: fc.constantFrom('1.00', '2.00', 'INVALID'),
-      status: fc.constantFrom('SUCCESS', 'FAILED', 'NONE'),
-    }),
-  });
   const name = fc.integer({ min: 1, max: 3 }).map((day) => `activities_2024010${day}.csv`);
   const step = fc.oneof(
-    { weight: 4, arbitrary: fc.record({ write: name, lines: fc.array(line, { maxLength: 6 }) }) },
+    { weight: 4, arbitrary: fc.record({ write: name, lines }) },
     { weight: 1, arbitrary: fc.record({ remove: name }) },
     { weight: 4, arbitrary: fc.record({ importOnly: name }) },
     { weight: 2, arbitrary: fc.constant({ importAll: true }) },
@@ -240,10 +243,8 @@ describe('whatever was added, changed, shrunk, removed and imported, in any orde
         const settings = { ...PLAIN_IMPORT, prune: true };
         for (const one of steps) {
           const files = readdirSync(folder);
-          if ('write' in one) {
-            const rows = one.lines.map(({ id, fields }) => row({ event_id: eventId(id), ...fields }));
-            writeActivities(folder, one.write, rows);
-          } else if ('remove' in one) rmSync(join(folder, one.remove), { force: true });
+          if ('write' in one) writeActivities(folder, one.write, one.lines);
+          else if ('remove' in one) rmSync(join(folder, one.remove), { force: true });
           else if ('importAll' in one) {
             if (files.length > 0) await load(database, [folder], settings);
           } else if (files.includes(one.importOnly)) await load(database, [join(folder, one.importOnly)]);
@@ -256,5 +257,66 @@ describe('whatever was added, changed, shrunk, removed and imported, in any orde
       }),
       numRuns(25),
     );
+  });
+});
+
+describe('whatever changes in many rows at once', () => {
+  /** Blank lines, which are not counted, in a file that is large enough for the bulk path. */
+  const padding = `${' '.repeat(1000)}\n`.repeat(12_100);
+  const days = [1, 2, 3, 4];
+  const version = fc.oneof(
+    { weight: 5, arbitrary: lines.map((rows) => [HEADER, ...rows]) },
+    { weight: 1, arbitrary: fc.constant(['no header']) },
+    { weight: 1, arbitrary: lines.map((rows) => [HEADER, ...rows, 'too', 'many', 'rejects']) },
+  );
+  /** New versions of some files; there always is one of the first, which is the large one. */
+  const change = fc.tuple(version, ...days.slice(1).map(() => fc.option(version)));
+
+  it('the state equals a fresh import of the versions that could be loaded, which came in one commit', async () => {
+    let replaced = 0;
+    let kept = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { minLength: 2, maxLength: 3 }), async (changes) => {
+        const folder = createFolder();
+        const [database, fresh] = [await createDatabase(), await createDatabase()];
+        const loaded = new Map<string, string>();
+        for (const [round, versions] of changes.entries()) {
+          for (const [index, one] of versions.entries()) {
+            if (one === null) continue;
+            const text = [...one, index === 0 ? padding : '', ' '.repeat(round)].join('\n');
+            writeFileSync(join(folder, `activities_2024010${days[index]}.csv`), text);
+          }
+          const versionBefore = (await withSession(database, 'test', readSnapshot))?.dataVersion ?? 0;
+          const stages = new Set<string>();
+          const tell = (event: ImportEvent) => event.type === 'stage' && stages.add(event.stage);
+          const signal = new AbortController().signal;
+          const { files, snapshot } = await runImport(
+            database,
+            [folder],
+            { ...PLAIN_IMPORT, maxRejects: 2 },
+            tell,
+            signal,
+          );
+          expect(stages).toContain('indexing');
+          const hasLoaded = files.some(({ status }) => status === 'loaded' || status === 'superseded');
+          expect((snapshot?.dataVersion ?? 0) - versionBefore).toBe(hasLoaded ? 1 : 0);
+          for (const { path, status } of files) {
+            if (status === 'superseded') replaced += 1;
+            if (status === 'loaded' || status === 'superseded') loaded.set(path, readFileSync(path, 'utf8'));
+            else if (status !== 'unchanged' && loaded.has(path)) kept += 1;
+          }
+        }
+        await expectVerified(database);
+        for (const path of readdirSync(folder).map((name) => join(folder, name))) rmSync(path);
+        for (const [path, text] of loaded) writeFileSync(path, text);
+        if (loaded.size > 0) await load(fresh, [folder]);
+        expect(await stateOf(database)).toEqual(await stateOf(fresh));
+      }),
+      numRuns(20),
+    );
+    expect(
+      [replaced, kept].every((count) => count >= 5),
+      `${replaced} replaced, ${kept} kept`,
+    ).toBe(true);
   });
 });
