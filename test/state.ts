@@ -23,6 +23,10 @@ export async function stateOf(database: Database): Promise<unknown> {
       database,
       'SELECT line, reason, raw_text, path FROM reject JOIN ledger USING (file_id) ORDER BY path, line',
     ),
+    coercions: await query(
+      database,
+      'SELECT line, column_name, raw_text, path FROM coercion JOIN ledger USING (file_id) ORDER BY path, line, column_name',
+    ),
     openRejects: await query(
       database,
       'SELECT line, path FROM open_reject JOIN ledger USING (file_id) ORDER BY path, line',
