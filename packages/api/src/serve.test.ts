@@ -212,6 +212,17 @@ describe('the live snapshot', () => {
     expect((await health()).database).toBe('up');
   });
 
+  it('is given to pages of the origins that may have it, with their header', async () => {
+    const database = await createDatabase();
+    await publish(database, 1, false);
+    const origin = 'https://a.example';
+    const api = await startApi(database, { ...LOCAL, corsOrigins: [origin] }, () => ({ state: 'idle' }), log);
+    onTestFinished(() => api.close());
+    await expect.poll(() => servedVersion(api), WITHIN_A_SECOND).toBe('1');
+    const { status, headers } = await fetch(`${api.url}/analytics/kyc-funnel`, { headers: { Origin: origin } });
+    expect([status, headers.get('Access-Control-Allow-Origin')]).toEqual([200, origin]);
+  });
+
   it('a failed import shows in /imports within a second, although nothing was published', async () => {
     const database = await createDatabase();
     const api = await start(database);
@@ -219,12 +230,15 @@ describe('the live snapshot', () => {
       database,
       `INSERT INTO ledger (run_id, status, path, name, size_bytes, rows_read, accepted, duplicate, conflict, rejected, coerced,
                            rejected_by_reason, coerced_by_column, error, started_at, finished_at, program_version)
-       VALUES (1, 'failed', '/data/a.csv', 'a.csv', 3, 0, 0, 0, 0, 0, 0, '{}', '{}', 'why', now(), now(), 'x')`,
+       VALUES (1, 'failed', '/data/a.csv', 'a.csv', 3, 0, 0, 0, 0, 0, 0, '{}', '{}',
+               '/data/a.csv:1: column event_id is missing: found "secret,y". Why.', now(), now(), 'x')`,
     );
     const imports = async () => ((await (await fetch(`${api.url}/imports`)).json()) as { imports: object[] }).imports;
     await expect
       .poll(imports, WITHIN_A_SECOND)
-      .toMatchObject([{ file: 'a.csv', status: 'failed', error: 'why', read: 0 }]);
+      .toMatchObject([
+        { file: 'a.csv', status: 'failed', error: 'a.csv:1: column event_id is missing. Why.', read: 0 },
+      ]);
     expect((await fetch(`${api.url}/readyz`)).status).toBe(503);
   });
 

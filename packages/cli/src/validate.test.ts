@@ -170,6 +170,13 @@ describe('for programs', () => {
     ]);
   });
 
+  it('github is told a percent sign so that what follows it stays', async () => {
+    const folder = createFolder();
+    const path = writeActivities(folder, 'a.csv', ['50%25,%0A']);
+    const { out } = await validate(folder, path, '--format', 'github');
+    expect(out).toContain('title=rejected%3A column_count::50%2525,%250A\n');
+  });
+
   it('github reads every name and text back as it was', async () => {
     const folder = createFolder();
     const record = `${row({ region: '"100%\n::error::a:b,c"' })},more`;

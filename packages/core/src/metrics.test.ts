@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { type Answers, failureRates, formatNaira, METRICS, NO_ANSWERS, tableOfJson } from './metrics.ts';
+import { type Answers, csvLine, failureRates, formatNaira, METRICS, NO_ANSWERS, tableOfJson } from './metrics.ts';
 
 const json = (answers: Partial<Answers>) =>
   Object.fromEntries(METRICS.map((metric) => [metric.name, metric.toJson({ ...NO_ANSWERS, ...answers })]));
@@ -124,4 +124,10 @@ describe('tableOfJson', () => {
     const body = metric.toJson(ANSWERS);
     if (body !== null) expect(tableOfJson(metric.toTable(NO_ANSWERS).columns, body)).toEqual(table);
   });
+});
+
+it('no text of a CSV line is a formula to a spreadsheet; negative numbers stay', () => {
+  expect(csvLine(['=1', '+1', '-a', '@a', '\t=1', '\r=1', '-1', '-1.50', 'a=1'])).toBe(
+    `'=1,'+1,'-a,'@a,'\t=1,"'\r=1",-1,-1.50,a=1\n`,
+  );
 });

@@ -549,6 +549,31 @@ describe('reloads (CONTRACT.md section 4)', () => {
     expect(dry.counts).toMatchObject({ read: 4, accepted: 2, duplicate: 1, rejected: 1 });
   });
 
+  it('a run with a file that failed has failed, also where another one is incomplete', async () => {
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240101.csv', ['bad']);
+    writeFileSync(join(folder, 'activities_20240102.csv'), 'x,y\n');
+    const { outcome, files } = await load(await createDatabase(), folder, { maxRejects: 0 });
+    expect(files.map(({ status }) => status)).toEqual(['incomplete', 'failed']);
+    expect(outcome).toBe('failed');
+  });
+
+  it.each([false, true])(
+    'files of one name come in the order of their paths, turned on the command line: %s',
+    async (isTurned) => {
+      const database = await createDatabase();
+      const folder = createFolder();
+      const paths = ['a', 'b'].map((name) => {
+        mkdirSync(join(folder, name));
+        return writeActivities(join(folder, name), 'activities_20240101.csv', [row({ merchant_id: name })]);
+      });
+      const given = isTurned ? paths.toReversed() : paths;
+      const { files } = await runImport(database, given, PLAIN_IMPORT, () => {}, new AbortController().signal);
+      expect(files.map(({ path }) => path)).toEqual(paths);
+      expect(await query(database, 'SELECT merchant_id FROM activity')).toEqual([{ merchant_id: 'a' }]);
+    },
+  );
+
   it('one import at a time: a second one ends with the holder’s name, or waits for it', async () => {
     const database = await createDatabase();
     const path = writeActivities(createFolder(), 'a.csv', [row()]);

@@ -115,3 +115,16 @@ it('gives up where keys are beyond what it knows', () => {
   describeContext(tally, 2 ** 18, 'SUCCESS,,,');
   expect(tally.counter).toBeNull();
 });
+
+it('a month goes on where its table was laid anew within a block', () => {
+  const tally = createTally(DICTIONARIES);
+  const rows = blockOf(1, 24_288, 7n);
+  rows.count = 3;
+  const view = new DataView(rows.bytes.buffer, rows.bytes.byteOffset, rows.bytes.length);
+  view.setInt32(ROW_BYTES + OFFSETS.merchantKey, 40_000); // beyond the first tables
+  countRows(tally, rows, new Uint8Array(3).fill(1));
+  expect([...monthRows(tally)]).toEqual([
+    ['2024-01-01', 1, 2, 14n],
+    ['2024-01-01', 40_000, 1, 7n],
+  ]);
+});
