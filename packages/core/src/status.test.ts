@@ -1,6 +1,38 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { daysOf } from './status.ts';
+import { createDatabase } from '../../../test/database.ts';
+import { createFolder, row, writeActivities } from '../../../test/files.ts';
+import { PLAIN_IMPORT } from '../../../test/import.ts';
+import { countConflicts } from './conflict-list.ts';
+import { withSession } from './db/database.ts';
+import { runImport } from './import/run.ts';
+import { countOpenRejects, readRejects } from './reject-list.ts';
+import { daysOf, readStatus } from './status.ts';
+
+it('tells nothing of a version that was replaced: no reject, no conflict', async () => {
+  const database = await createDatabase();
+  const folder = createFolder();
+  const found = () =>
+    withSession(database, 'test', async (client) => {
+      const { rejectedByReason } = await readStatus(client);
+      const { groups } = await readRejects(client, {});
+      const open = Object.values(await countOpenRejects(client)).reduce((sum, one) => sum + one, 0);
+      return {
+        reasons: rejectedByReason,
+        groups: groups.length,
+        open,
+        conflicts: await countConflicts(client, undefined),
+      };
+    });
+  for (const [rows, expected] of [
+    [[row(), row({ amount: '7' }), 'bad'], { reasons: { column_count: 1 }, groups: 1, open: 1, conflicts: 1 }],
+    [[row()], { reasons: {}, groups: 0, open: 0, conflicts: 0 }],
+  ] as const) {
+    writeActivities(folder, 'activities_20240101.csv', rows);
+    await runImport(database, [folder], PLAIN_IMPORT, () => {}, new AbortController().signal);
+    expect(await found()).toEqual(expected);
+  }
+});
 
 describe('days of loaded files', () => {
   it('are told from first to last, with the ranges between them that are missing', () => {

@@ -89,8 +89,28 @@ it.each([
   expect(await differing(database)).toEqual(names);
 });
 
-it('finds an event whose merchant is missing', async () => {
+it.each(['merchant', 'kind', 'context'])('finds an event whose %s is missing', async (table) => {
   const database = await loaded();
-  await query(database, 'DELETE FROM merchant WHERE merchant_key = 2');
+  await query(database, `DELETE FROM ${table} WHERE ${table}_key = 2`);
   expect(await differing(database)).toContain('event keys have their texts');
+});
+
+it('finds a later occurrence of an event that is not stored', async () => {
+  const database = await loaded();
+  await query(database, `DELETE FROM event WHERE event_id = '${eventId(1)}'`);
+  expect(await differing(database)).toContain('events are the first of their occurrences');
+});
+
+it('finds an event that is stored from the later of two files which say the same', async () => {
+  const database = await createDatabase();
+  const folder = createFolder();
+  for (const day of [1, 2]) writeActivities(folder, `activities_2024010${day}.csv`, [row()]);
+  await runImport(database, [folder], PLAIN_IMPORT, () => {}, new AbortController().signal);
+  await query(
+    database,
+    `UPDATE event SET file_id = 3 - file_id;
+     UPDATE duplicate SET file_id = 3 - file_id;
+     UPDATE ledger SET accepted = 1 - accepted, duplicate = 1 - duplicate`,
+  );
+  expect(await differing(database)).toEqual(['events are the first of their occurrences']);
 });
