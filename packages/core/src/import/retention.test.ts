@@ -322,7 +322,12 @@ describe('rejects', () => {
       at(7, '2024-02-10T10:00:00', { event_id: '' }),
     ]);
     await load(database, folder);
-    expect(await open()).toEqual([second, { name: 'activities_20240202.csv', line: 3 }]);
+    const third = { name: 'activities_20240202.csv', line: 3 };
+    expect(await open()).toEqual([second, third]);
+
+    writeActivities(folder, 'later.csv', ['of no day that anybody could know']);
+    await load(database, `${folder}/later.csv`);
+    expect(await open()).toEqual([second, third, { name: 'later.csv', line: 2 }]);
     await expectVerified(database);
   });
 });
