@@ -110,6 +110,11 @@ export async function runImport(
 
 const RETRY_FOR_MS = 60_000;
 
+/**
+ * What there is to import now.
+ *
+ * @throws MoniepointError `failed` as discover; with `--prune` also for a directory without files
+ */
 async function look(paths: readonly string[], { prune }: ImportOptions): Promise<Discovery> {
   const discovery = await discover(paths);
   if (prune) refuseEmpty(discovery.emptyDirectories);

@@ -58,8 +58,8 @@ export async function rekeyCandidates(client: pg.Client, changes: Texts<readonly
  */
 export async function takeOutFiles(client: pg.Client, fileIds: readonly number[]): Promise<void> {
   if (fileIds.length === 0) return;
-  await client.query(`INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM event WHERE file_id = ANY($1)`, [fileIds]);
-  for (const table of ['event', 'duplicate', 'reject', 'coercion'])
+  await takeOutEvents(client, fileIds);
+  for (const table of ['duplicate', 'reject', 'coercion'])
     await client.query(`DELETE FROM ${table} WHERE file_id = ANY($1)`, [fileIds]);
   await freeDuplicatesOfLeavers(client);
 }
@@ -67,13 +67,17 @@ export async function takeOutFiles(client: pg.Client, fileIds: readonly number[]
 /** Makes what is stored of files candidates again, and so the later occurrences that were compared with it. */
 export async function setAside(client: pg.Client, fileIds: readonly number[]): Promise<void> {
   if (fileIds.length === 0) return;
-  await client.query(`INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM event WHERE file_id = ANY($1)`, [fileIds]);
+  await takeOutEvents(client, fileIds);
   await client.query(
     `INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, NULL FROM leaver WHERE file_id = ANY($1)`,
     [fileIds],
   );
-  await client.query('DELETE FROM event WHERE file_id = ANY($1)', [fileIds]);
   await freeDuplicatesOfLeavers(client);
+}
+
+async function takeOutEvents(client: pg.Client, fileIds: readonly number[]): Promise<void> {
+  await client.query(`INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM event WHERE file_id = ANY($1)`, [fileIds]);
+  await client.query('DELETE FROM event WHERE file_id = ANY($1)', [fileIds]);
 }
 
 /** Later occurrences of an event that left become candidates: the first of them is stored in its place. */
