@@ -5,7 +5,6 @@ import { errorCode } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 import { ROWS_PER_BLOCK } from './encode.ts';
 import { addIds, createFilter, type Filter, sizeOfFilter } from './filter.ts';
-import { isEmpty } from './rollup.ts';
 
 /**
  * The bulk path: `event` is loaded without its indexes, which are built afterwards. It holds the table alone until the
@@ -92,16 +91,16 @@ export async function beginBulk(
 }
 
 /**
- * Fills `duplicate`: while it is empty, and nobody reads it, without its indexes, which are built afterwards. 72,000 rows take 0.17 s
- * then, and else 0.46 s.
+ * Fills a table: while it is empty, and nobody reads it, without its indexes, which are built afterwards. So 72,000 rows of `duplicate`
+ * take 0.17 s instead of 0.46 s, and 200,000 of `merchant_month` 0.3 s instead of 0.5 s.
  *
  * @param fill inserts the rows, inside the caller's transaction
  */
-export async function fillDuplicates(client: pg.Client, fill: () => Promise<unknown>): Promise<void> {
-  const isWorthIt = (await isEmpty(client, 'duplicate')) && (await mayAlter(client, 'duplicate'));
+export async function fillFast(client: pg.Client, table: Table, fill: () => Promise<unknown>): Promise<void> {
+  const isWorthIt = (await isEmpty(client, table)) && (await mayAlter(client, table));
   // Without waiting: a session that reads it may itself wait for `event`, which is ours, and both would wait for ever.
-  const isOurs = isWorthIt && (await lockAlone(client, 'duplicate', 0));
-  const buildIndexes = isOurs ? await dropIndexes(client, 'duplicate') : null;
+  const isOurs = isWorthIt && (await lockAlone(client, table, 0));
+  const buildIndexes = isOurs ? await dropIndexes(client, table) : null;
   await fill();
   await buildIndexes?.();
 }
@@ -134,7 +133,11 @@ async function filterOfStored(
 export const LOCK_WAIT_MS = 1_500;
 const LOCK_NOT_AVAILABLE = '55P03';
 
-type Table = 'event' | 'duplicate';
+export async function isEmpty(client: pg.Client, table: string): Promise<boolean> {
+  return (await client.query(`SELECT FROM ${table} LIMIT 1`)).rowCount === 0;
+}
+
+type Table = 'event' | 'duplicate' | 'merchant_month' | 'merchant_total' | 'product_status';
 
 /** A role that may only load rows cannot drop an index. */
 export async function mayAlter(client: pg.Client, table: Table): Promise<boolean> {

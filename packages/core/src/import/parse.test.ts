@@ -1,5 +1,8 @@
+import { parse as parseCsv } from 'csv-parse/sync';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { HEADER, row, VALID_FIELDS } from '../../../../test/files.ts';
+import { numFastRuns } from '../../../../test/long.ts';
 import { parseHeader, parseRecord } from './parse.ts';
 
 const header = parseHeader('a.csv', 'plain', Buffer.from(`extra,${HEADER}`));
@@ -17,6 +20,22 @@ describe('record: as many fields as the header, well-formed quotes, valid UTF-8 
   it('a lone CR is content, also beside quotes', () => {
     expect(parse('quoted', `"x",${row({ region: 'A\rB' })}`)).toEqual(
       Object.values({ ...VALID_FIELDS, region: 'A\rB' }),
+    );
+  });
+
+  it('quoted fields as csv-parse splits them, beside fields without quotes', () => {
+    const plain = parseHeader('a.csv', 'plain', Buffer.from(HEADER));
+    const quoted = fc
+      .array(fc.constantFrom('"', ',', '\n', '\r', 'a', 'é', '🙂', ' '), { maxLength: 6 })
+      .map((parts) => `"${parts.join('').replaceAll('"', '""')}"`);
+    const unquoted = fc.array(fc.constantFrom('\r', 'a', 'é', ' '), { maxLength: 3 }).map((parts) => parts.join(''));
+    fc.assert(
+      fc.property(fc.array(fc.oneof(quoted, unquoted), { minLength: 10, maxLength: 10 }), (fields) => {
+        const record = Buffer.from(fields.join(','));
+        const [expected] = parseCsv(record, { record_delimiter: '\n' }) as string[][];
+        expect(parseRecord('quoted', record, plain)).toEqual(expected);
+      }),
+      numFastRuns(2000),
     );
   });
 

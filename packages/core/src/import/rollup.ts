@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { KYC_STAGES, PRODUCTS } from '../activity.ts';
+import { fillFast, isEmpty } from './bulk.ts';
 import { copyInto, TEXT } from './copy.ts';
 import { eventTimestamp } from './encode.ts';
 import { monthRows, monthsOf, outcomeRows, type Tally, type TallyRow, totalRows } from './tally.ts';
@@ -131,15 +132,20 @@ export async function addTally(client: pg.Client, tally: Tally): Promise<string[
 async function addRows(client: pg.Client, table: Rollup, rows: Iterable<TallyRow>): Promise<void> {
   const { key, values } = ROLLUPS[table];
   const columns = [...key, ...values].join(', ');
-  const canConflict = !(await isEmpty(client, table));
-  const target = canConflict ? `added_${table}` : table;
-  if (canConflict) await client.query(`CREATE TEMP TABLE ${target} (LIKE ${table})`);
-  const copy = copyInto(client, `COPY ${target} (${columns}) FROM STDIN`, TEXT);
-  for (const lines of linesOf(rows)) await copy.write(Buffer.from(lines));
-  await copy.pause();
-  if (!canConflict) return;
-  await upsert(client, table, `SELECT ${columns} FROM ${target}`);
-  await client.query(`DROP TABLE ${target}`);
+  const copyTo = async (target: string) => {
+    const copy = copyInto(client, `COPY ${target} (${columns}) FROM STDIN`, TEXT);
+    for (const lines of linesOf(rows)) await copy.write(Buffer.from(lines));
+    await copy.pause();
+  };
+  if (await isEmpty(client, table)) {
+    await fillFast(client, table, () => copyTo(table));
+    return;
+  }
+  const added = `added_${table}`;
+  await client.query(`CREATE TEMP TABLE ${added} (LIKE ${table})`);
+  await copyTo(added);
+  await upsert(client, table, `SELECT ${columns} FROM ${added}`);
+  await client.query(`DROP TABLE ${added}`);
 }
 
 /** None of the values needs quoting. */
@@ -180,10 +186,6 @@ async function upsert(client: pg.Client, table: Rollup, rows: string, target: st
     `WITH changed AS (${statement} RETURNING month) SELECT DISTINCT to_char(month, 'YYYY-MM') AS month FROM changed`,
   );
   return changed.map(({ month }) => month);
-}
-
-export async function isEmpty(client: pg.Client, table: string): Promise<boolean> {
-  return (await client.query(`SELECT FROM ${table} LIMIT 1`)).rowCount === 0;
 }
 
 const onConflict = (key: readonly string[], values: readonly string[]) => `

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { fillDuplicates } from './bulk.ts';
+import { fillFast } from './bulk.ts';
 import type { KeyChange } from './codes.ts';
 import { EVENT_COLUMNS } from './encode.ts';
 import type { Texts } from './lane.ts';
@@ -118,7 +118,7 @@ export async function settle(
   );
   await client.query(`INSERT INTO event (${COLUMNS}) SELECT ${COLUMNS} FROM newcomer`);
   const addDuplicates = () => withoutLoops(client, ADD_DUPLICATES);
-  if (isBulk) await fillDuplicates(client, addDuplicates);
+  if (isBulk) await fillFast(client, 'duplicate', addDuplicates);
   else await addDuplicates();
 
   await followRepairs(
