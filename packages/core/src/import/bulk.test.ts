@@ -68,7 +68,7 @@ const indexesOf = (database: Database) =>
     `SELECT pg_get_indexdef(indexrelid) AS definition, pg_get_constraintdef(c.oid) AS "constraint"
        FROM pg_index
        LEFT JOIN pg_constraint c ON conindid = indexrelid
-      WHERE indrelid IN ('event'::regclass, 'duplicate'::regclass)
+      WHERE indrelid = ANY ('{event, duplicate, merchant_month, merchant_total, product_status}'::regclass[])
       ORDER BY 1`,
   );
 
@@ -205,7 +205,7 @@ describe('the bulk path', () => {
     const database = await createDatabase();
     await query(database, 'CREATE INDEX mine ON event (merchant_key) WHERE amount_kobo > 0');
     const indexes = await indexesOf(database);
-    expect(indexes).toHaveLength(5);
+    expect(indexes).toHaveLength(8);
     await load(database, await writeDays(5));
     expect(await indexesOf(database)).toEqual(indexes);
   });
@@ -240,15 +240,18 @@ describe('the bulk path', () => {
     expect(LOCK_WAIT_MS).toBeGreaterThan(found!.ms);
   });
 
-  it('waits for nobody who reads the duplicates, and who may wait for the events', async () => {
-    const database = await createDatabase();
-    const reader = await database.connect('test');
-    await reader.query('BEGIN; SELECT FROM duplicate');
-    const { accepted, rowsRead } = await loadWhileReading(database, reader);
-    expect(rowsRead).toBe(accepted);
-    await reader.end();
-    await expectVerified(database);
-  });
+  it.each(['duplicate', 'merchant_month'])(
+    'waits for nobody who reads %s, and who may wait for the events',
+    async (table) => {
+      const database = await createDatabase();
+      const reader = await database.connect('test');
+      await reader.query(`BEGIN; SELECT FROM ${table}`);
+      const { accepted, rowsRead } = await loadWhileReading(database, reader);
+      expect(rowsRead).toBe(accepted);
+      await reader.end();
+      await expectVerified(database);
+    },
+  );
 
   it('asks for no more than a role that may load rows has: then files go in one by one', async () => {
     const database = await createDatabase();
