@@ -32,6 +32,10 @@ mkdirSync(flags.folder, { recursive: true, mode: 0o755 });
 const server = await openDatabase(flags['database-url'], home, 'bench');
 const url = server.url.replace(/(:\/\/[^/]*)\/[^?]*/, `$1/${DATABASE}`);
 
+// A server that nobody ends would go on for good.
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void server.close().finally(() => process.exit(130)));
+
 /** An empty database, with nothing left to write from before. */
 async function renew(): Promise<void> {
   await withSession(server, 'bench', async (client) => {

@@ -53,11 +53,13 @@ describe('a value that is none', () => {
   ])('%s %j is a usage error that names both', async (flag, value, message) => {
     // A database that cannot be reached: the value is looked at first.
     const site = { DATABASE_URL: 'postgresql://u@127.0.0.1:1/d' };
-    const { code, out, err } = await runIn(buildProgram, ['serve', flag, value], site, '/');
-    expect([code, out]).toEqual([2, '']);
-    expect(err.startsWith(`error: ${flag}`)).toBe(true);
-    expect(err).toContain(`found ${JSON.stringify(value)} ${message}`);
-    expect(err).toMatch(/Correct it or leave it out\.\n$/);
+    for (const command of ['serve', 'config']) {
+      const { code, out, err } = await runIn(buildProgram, [command, flag, value], site, '/');
+      expect([code, out]).toEqual([2, '']);
+      expect(err.startsWith(`error: ${flag}`)).toBe(true);
+      expect(err).toContain(`found ${JSON.stringify(value)} ${message}`);
+      expect(err).toMatch(/Correct it or leave it out\.\n$/);
+    }
   });
 
   it('is found in the environment too', async () => {

@@ -87,3 +87,24 @@ it('a month that did not change is not read again, and one that did is', async (
   expect(after.months.get('2024-02')).not.toBe(before.months.get('2024-02'));
   expect(after.dataVersion).toBe(before.dataVersion + 1);
 });
+
+it.each([
+  ['one by one', 0],
+  ['by the bulk path', 100_000],
+])('a month that only loses events is read again, where files are replaced %s', async (_, others) => {
+  const database = await createDatabase();
+  const folder = createFolder();
+  const of = (n: number, fields: Parameters<typeof row>[0]) => row({ event_id: eventId(n), ...fields });
+  // So many that the bulk path takes the file; they are all failures, which no volume holds.
+  const rest = Array.from({ length: others }, (__, n) =>
+    of(n + 10, { event_timestamp: '2024-01-07', status: 'FAILED' }),
+  );
+  const write = (rows: readonly string[]) => writeActivities(folder, 'activities_20240101.csv', [...rows, ...rest]);
+  await load(database, write([of(1, { event_timestamp: '2024-01-05' }), of(2, { event_timestamp: '2024-02-05' })]));
+  const before = await read(database);
+  await load(database, write([of(1, { event_timestamp: '2024-01-05' })]));
+  const after = await read(database, before);
+  expect(after.months.get('2024-02')).not.toBe(before.months.get('2024-02'));
+  const february = { from: '2024-02', to: '2024-02' };
+  expect([before, after].map((volumes) => findLeaders(volumes, february, 10).length)).toEqual([1, 0]);
+});

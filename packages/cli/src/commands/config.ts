@@ -1,9 +1,12 @@
 import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { optionRows } from '@moniepoint/core/config';
+import { createSchedule } from '../schedule.ts';
 import { alignedTable } from '../view/table.ts';
 
 /** Settings are what can stand in the environment; options of one call are none. */
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
+  // The only value that no rule of config.ts judges: that takes a library, which no other command waits for.
+  if (config.reloadCron !== undefined) createSchedule(config.reloadCron, config.reloadTimezone);
   const settings = optionRows().flatMap(([name, { env, secret }]) => {
     if (env === undefined) return [];
     const { value, given, origin } = config.settings[name];
