@@ -230,6 +230,68 @@ describe('a network', () => {
     expect(result.previous_data_version).toBe(null); // before the run, not before its second session
   });
 
+  it.each([
+    ['a new version', 1],
+    ['what was pruned', 2],
+  ])('that loses the answer to the COMMIT of %s costs no word of it', async (_, commit) => {
+    const folder = createFolder();
+    const write = (day: number, from: number) =>
+      writeActivities(folder, `activities_2024010${day}.csv`, manyRows(from, 500));
+    for (const day of [1, 2, 3]) write(day, day * 1000);
+    const database = await createDatabase();
+    const site = { DATABASE_URL: database.url };
+    expect((await run('moniepoint', ['import', folder], site, folder)).code).toBe(0);
+    write(1, 4000);
+    rmSync(join(folder, 'activities_20240102.csv'));
+
+    const network = await startNetwork(database.url, { cuts: 1, commit });
+    const throughIt = { DATABASE_URL: network.url };
+    const { code, stdout, stderr } = await run(
+      'moniepoint',
+      ['import', folder, '--prune', '--json'],
+      throughIt,
+      folder,
+    );
+    expect([code, network.cutsLeft()], stderr).toEqual([0, 0]);
+    const result = JSON.parse(stdout);
+    expect(result.files.map(({ status }: { status: string }) => status)).toEqual(['superseded', 'unchanged']);
+    expect(result).toMatchObject({ read: 500, accepted: 500, previous_data_version: 3, data_version: 5 });
+    expect(result.pruned).toEqual([join(folder, 'activities_20240102.csv')]);
+    expect((await run('moniepoint', ['verify'], site, folder)).code).toBe(0);
+  });
+
+  it('that loses the answer to COMMIT knows what is not stored any more', async () => {
+    const folder = createFolder();
+    writeActivities(folder, 'activities_20240101.csv', manyRows(1000, 500));
+    const database = await createDatabase();
+    const site = { DATABASE_URL: database.url };
+    expect((await run('moniepoint', ['prune', '--before', '2024-02'], site, folder)).code).toBe(0);
+    const network = await startNetwork(database.url, { cuts: 1, commit: 1 });
+    const throughIt = { DATABASE_URL: network.url };
+    const { stdout, stderr } = await run('moniepoint', ['import', folder, '--json'], throughIt, folder);
+    expect(network.cutsLeft(), stderr).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ read: 500, accepted: 500, expired: 500 });
+  });
+
+  it('that breaks in a dry run begins it anew: what was rolled back is counted once, and kept nowhere', async () => {
+    const folder = await writeFiles('file by file');
+    const database = await createDatabase();
+    const network = await startNetwork(database.url, { bytes: 600_000, cuts: 1 });
+    const dryRun = async (url: string) => {
+      const argv = ['import', folder, '--dry-run', '--json'];
+      const { code, stdout, stderr } = await run('moniepoint', argv, { DATABASE_URL: url }, folder);
+      expect(code, stderr).toBe(0);
+      const { elapsed_ms, ...result } = JSON.parse(stdout);
+      return { result, stderr };
+    };
+    const { result, stderr } = await dryRun(network.url);
+    expect(network.cutsLeft(), stderr).toBe(0);
+    expect(stderr).toContain(' retrying ');
+    expect(result).toEqual((await dryRun(database.url)).result);
+    expect(result.files.map(({ status }: { status: string }) => status)).toEqual(['loaded', 'loaded', 'loaded']);
+    expect(await query(database, 'SELECT FROM event')).toEqual([]);
+  });
+
   it('that stays broken ends the import after --retry-for with exit 4, and nothing is half loaded', async () => {
     const folder = await writeFiles('bulk');
     const database = await createDatabase();

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createPatience } from './retry.ts';
+import { type ErrorKind, MoniepointError } from '../errors.ts';
+import { createPatience, isTransient } from './retry.ts';
 
 const MINUTE_MS = 60_000;
 
@@ -50,5 +51,31 @@ describe('patience', () => {
     };
     for (const isProgress of [false, false, true, false]) expect(failAfter(2 * MINUTE_MS, isProgress)).not.toBeNull();
     expect(failAfter(2 * MINUTE_MS, false)).toBeNull();
+  });
+});
+
+describe('what is tried again', () => {
+  const failure = (kind: ErrorKind, code: string) =>
+    new MoniepointError(kind, 'It failed.', Object.assign(new Error('why'), { code }));
+
+  it.each(['08006', '40001', '40P01', '53300', '57P01', '57P03'])('what a server says for a moment: %s', (code) => {
+    for (const wasConnected of [true, false]) expect(isTransient(failure('failed', code), wasConnected)).toBe(true);
+  });
+
+  it.each([
+    ['disk_full', '53100'],
+    ['insufficient_privilege', '42501'],
+    ['query_canceled', '57014'],
+    ['undefined_table', '42P01'],
+  ])('not what it would only say again: %s', (_, code) => {
+    expect(isTransient(failure('failed', code), true)).toBe(false);
+    expect(isTransient(failure('database', code), true)).toBe(false);
+  });
+
+  it('a connection that broke, but none that was never there, and no fault of a file', () => {
+    expect(isTransient(failure('database', 'ECONNRESET'), true)).toBe(true);
+    expect(isTransient(failure('database', 'ECONNREFUSED'), false)).toBe(false);
+    expect(isTransient(failure('failed', 'EACCES'), true)).toBe(false);
+    expect(isTransient(new MoniepointError('database', 'It failed.'), true)).toBe(false);
   });
 });

@@ -8,6 +8,7 @@ import { createFolder, eventId, HEADER, row, writeActivities } from '../../../..
 import { PLAIN_IMPORT } from '../../../../test/import.ts';
 import { type Database, withSession } from '../db/database.ts';
 import { METRICS } from '../metrics.ts';
+import { warnOfMerchants } from './batch.ts';
 import type { ImportEvent, ImportResult } from './progress.ts';
 import { type ImportOptions, runImport } from './run.ts';
 import { verify } from './verify.ts';
@@ -505,6 +506,28 @@ describe('reloads (CONTRACT.md section 4)', () => {
       counts: { duplicate: 1 },
     });
   });
+
+  it.each([
+    ['many new merchants', 100_000, 150_000, 1],
+    ['not so many', 99_999, 99_999, 0],
+    ['many among far more rows', 100_000, 200_001, 0],
+  ])(
+    'a column that holds something else than merchants is told by what it brings: %s',
+    (_, merchants, rows, warnings) => {
+      const events: ImportEvent[] = [];
+      const file = { path: '/data/a.csv', name: 'a.csv', sizeBytes: 1, mtimeNs: 0n };
+      warnOfMerchants({ report: (event) => events.push(event) }, file, merchants, rows);
+      expect(events).toHaveLength(warnings);
+      if (warnings > 0)
+        expect(events).toEqual([
+          {
+            type: 'warning',
+            message:
+              'a.csv: 100000 of 150000 rows name a merchant that was not known before; check that merchant_id holds merchants',
+          },
+        ]);
+    },
+  );
 
   it('a rate that is met exactly is not passed', async () => {
     const database = await createDatabase();
