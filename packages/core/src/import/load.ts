@@ -9,9 +9,11 @@ import { type Counts, listCounts, noCounts, type Report } from './progress.ts';
 import type { Content } from './read.ts';
 import { COERCION_COPY, REJECT_COPY, type Rejects, setFileId } from './rejects.ts';
 import { CANDIDATE_COPY, EVENT_COPY } from './settle.ts';
+import { createSpool } from './spool.ts';
 
-/** Candidates and rejects wait in memory until they grow beyond this: storing them interrupts the COPY into `event`. */
-const MAX_WAITING_BYTES = 2 * 1024 * 1024;
+/** Of candidates and rejects, which wait until the COPY into `event` has ended. Where the disk has no room, they interrupt it. */
+const MAX_BYTES_IN_MEMORY = 2 * 1024 * 1024;
+const CANDIDATES_BYTES = 64 * 1024;
 const PROGRESS_INTERVAL_MS = 100;
 
 /** Limits of a file, beyond which nothing of it is kept. */
@@ -45,38 +47,29 @@ export function createLoader(
   const candidates = copyInto(client, CANDIDATE_COPY);
   const rejects = copyInto(client, REJECT_COPY);
   const coercions = copyInto(client, COERCION_COPY);
-  let waitingRejects: Buffer[] = [];
-  let waitingCoercions: Buffer[] = [];
-  let waitingBytes = 0;
-
-  async function storeCandidates(): Promise<void> {
-    if (admission.candidates.length === 0) return;
-    await events.pause();
-    await candidates.write(takeRows(admission.candidates));
-  }
+  const waiting = { candidates: createSpool(), rejects: createSpool(), coercions: createSpool() };
 
   async function flush(): Promise<void> {
-    await storeCandidates();
     await events.pause();
-    await candidates.pause();
-    for (const rows of waitingRejects) await rejects.write(rows);
-    await rejects.pause();
-    for (const rows of waitingCoercions) await coercions.write(rows);
-    await coercions.pause();
-    waitingRejects = [];
-    waitingCoercions = [];
-    waitingBytes = 0;
+    waiting.candidates.add(takeRows(admission.candidates));
+    for (const [spool, target] of [
+      [waiting.candidates, candidates],
+      [waiting.rejects, rejects],
+      [waiting.coercions, coercions],
+    ] as const) {
+      for (const rows of spool.drain()) await target.write(rows);
+      await target.pause();
+    }
   }
 
   function keepRejects(part: Rejects, fileId: number): void {
-    for (const [rows, waiting] of [
-      [part.rejects, waitingRejects],
-      [part.coercions, waitingCoercions],
+    for (const [rows, spool] of [
+      [part.rejects, waiting.rejects],
+      [part.coercions, waiting.coercions],
     ] as const) {
       if (rows.length === 0) continue;
       setFileId(rows, fileId);
-      waitingBytes += rows.bytes.length;
-      waiting.push(takeRows(rows));
+      spool.add(takeRows(rows));
     }
   }
 
@@ -91,16 +84,15 @@ export function createLoader(
       for (const rows of block.rows) {
         if (keptFrom !== null) counts.expired += takeOutExpired(rows, keptFrom);
         const fresh = admit(admission, rows, { path: file.path, fileId }, keys);
-        if (fresh.length > 0) {
-          await candidates.pause();
-          if (await events.write(fresh)) release(rows);
-        } else {
-          release(rows);
+        if (fresh.length === 0 || (await events.write(fresh))) release(rows);
+        if (admission.candidates.length > (admission.bulk === null ? 0 : CANDIDATES_BYTES)) {
+          const taken = takeRows(admission.candidates);
+          if (admission.bulk === null) await candidates.write(taken);
+          else waiting.candidates.add(taken);
         }
-        if (admission.bulk === null || admission.candidates.length > MAX_WAITING_BYTES) await storeCandidates();
       }
       keepRejects(block.rejects, fileId);
-      if (waitingBytes > MAX_WAITING_BYTES) await flush();
+      if (Object.values(waiting).some((spool) => spool.bytesInMemory() > MAX_BYTES_IN_MEMORY)) await flush();
     });
     refusePastThresholds(file, found.counts, thresholds);
     return { fileId, ...found };
@@ -115,6 +107,7 @@ export function createLoader(
         await client.query(`DELETE FROM ${table} WHERE file_id = $1`, [fileId]);
     },
     async abort() {
+      for (const spool of Object.values(waiting)) spool.discard();
       for (const target of [events, candidates, rejects, coercions]) await target.abort();
     },
   };
@@ -146,7 +139,8 @@ export async function readBlocks(
     for (const { count } of block.rows) counts.accepted += count;
     addRejects(counts, block.rejects);
     await take(block, counts);
-    if (Date.now() - lastProgress >= PROGRESS_INTERVAL_MS) {
+    // At the end too: nobody else tells of the rows of a file that was quick, until its batch is committed.
+    if (block.content !== null || Date.now() - lastProgress >= PROGRESS_INTERVAL_MS) {
       lastProgress = Date.now();
       const { read, rejected } = counts;
       report({ type: 'file_progress', bytesRead: block.bytesRead, rowsRead: read, rejected });

@@ -11,10 +11,13 @@ import { EVENT_COLUMNS } from './encode.ts';
  */
 
 const COLUMNS = EVENT_COLUMNS.join(', ');
+/** The ids of the rejects that ask for them. */
+export const IDS_OF_REJECTS = 'SELECT unnest(event_ids) AS event_id FROM reject WHERE said IS NULL AND NOT is_closed';
 /** In the order of the index, which is walked once. */
 const idsOf = (condition: string) =>
-  `SELECT DISTINCT unnest(event_ids) AS event_id FROM reject WHERE said IS NULL AND NOT is_closed ${condition} ORDER BY 1`;
-const SAID = `
+  `SELECT DISTINCT event_id FROM (${IDS_OF_REJECTS} ${condition}) AS named ORDER BY 1`;
+/** Merchant and time of the rejects that lack nothing but an id. */
+export const SAID_BY_REJECTS = `
   SELECT file_id, merchant_key, (said->>'event_us')::bigint AS event_us
     FROM reject
     JOIN merchant ON merchant_id = said->>'merchant_id'
@@ -35,12 +38,17 @@ export const REPAIR_TABLES = `
  * Call it after settling, while `leaver` and `newcomer` hold what left `event` and entered it by SQL.
  *
  * @param newFileIds whose rejects are new
- * @param isBulk more events are new than `newcomer` holds
+ * @param asked `newcomer` where no other events are new. Else all rejects ask this table: `event`, or `stored` where that holds
+ *   all of its events that may be asked for.
  */
-export async function followRepairs(client: pg.Client, newFileIds: readonly number[], isBulk: boolean): Promise<void> {
+export async function followRepairs(
+  client: pg.Client,
+  newFileIds: readonly number[],
+  asked: 'newcomer' | 'event' | 'stored',
+): Promise<void> {
   await client.query('DELETE FROM possible_repair WHERE event_id IN (SELECT event_id FROM leaver)');
-  if (isBulk) await askAllEvents(client);
-  else await askNewcomers(client, newFileIds);
+  if (asked === 'newcomer') await askNewcomers(client, newFileIds);
+  else await askAll(client, asked);
   await client.query(
     `INSERT INTO possible_repair (event_id, file_id, said)
      SELECT event_id, file_id, ${SAID_BY_EVENT}
@@ -53,27 +61,19 @@ export async function followRepairs(client: pg.Client, newFileIds: readonly numb
 }
 
 /** All rejects ask all events. */
-async function askAllEvents(client: pg.Client): Promise<void> {
-  await find(client, `event WHERE event_id IN (${idsOf('')})`);
-  // How many rejects say something no statistics may tell yet: for one of them, a loop over the events would be right; and for
-  // as many found events as the planner expects then, several processes would have too much to hand over.
-  await client.query('SET LOCAL enable_nestloop = off; SET LOCAL parallel_tuple_cost = 0');
-  // A table of its own is filled by several processes, unlike one that is there: 7 M events took 0.5 instead of 0.8 to 1.2 s.
-  await client.query(
-    `CREATE TEMP TABLE found_by_all AS
-     SELECT ${COLUMNS} FROM event
-      WHERE (merchant_key, event_us) IN (SELECT merchant_key, event_us FROM (${SAID} ${await fenceOf(client)}) AS said)`,
-  );
-  await client.query('SET LOCAL enable_nestloop TO DEFAULT; SET LOCAL parallel_tuple_cost TO DEFAULT');
-  await find(client, 'found_by_all');
-  await client.query('DROP TABLE found_by_all');
+async function askAll(client: pg.Client, events: 'event' | 'stored'): Promise<void> {
+  const byId = () => find(client, `${events} WHERE event_id IN (${idsOf('')})`);
+  if (events === 'event') await byId();
+  else await withoutLoops(client, byId);
+  const said = `SELECT merchant_key, event_us FROM (${SAID_BY_REJECTS} ${await fenceOf(client)}) AS said`;
+  await withoutLoops(client, () => find(client, `${events} WHERE (merchant_key, event_us) IN (${said})`));
 }
 
 /** All rejects ask the newcomers, and those of new files ask all events. */
 async function askNewcomers(client: pg.Client, newFileIds: readonly number[]): Promise<void> {
   await client.query(
     `INSERT INTO wanted (merchant_key, event_us, is_new)
-     SELECT merchant_key, event_us, file_id = ANY($1) FROM (${SAID}) AS said`,
+     SELECT merchant_key, event_us, file_id = ANY($1) FROM (${SAID_BY_REJECTS}) AS said`,
     [newFileIds],
   );
   await find(client, `newcomer WHERE event_id IN (${idsOf('')})`);
@@ -94,6 +94,17 @@ async function askNewcomers(client: pg.Client, newFileIds: readonly number[]): P
              AND (merchant_key, event_us) IN (SELECT merchant_key, event_us FROM wanted WHERE is_new)`,
   );
   await client.query('SET LOCAL enable_seqscan TO DEFAULT');
+}
+
+/**
+ * Of tables that were filled just now the planner knows how large they are at most: where it expects one row, it takes a loop over all
+ * of the other table, which took 60 s for a file of 25,000 rows that was exported again.
+ */
+export async function withoutLoops<T>(client: pg.Client, query: () => Promise<T>): Promise<T> {
+  await client.query('SET LOCAL enable_nestloop = off');
+  const result = await query();
+  await client.query('SET LOCAL enable_nestloop TO DEFAULT');
+  return result;
 }
 
 /** By itself, because events may lie on other machines. */

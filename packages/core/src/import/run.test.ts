@@ -409,6 +409,21 @@ describe('reloads (CONTRACT.md section 4)', () => {
     expect(events.filter(({ type }) => type === 'file_started')).toEqual([]);
   });
 
+  it('tells of all rows of each file, however quick it was', async () => {
+    const folder = createFolder();
+    const rows = Array.from({ length: 20_000 }, (_, n) => row({ event_id: eventId(n) }));
+    writeActivities(folder, 'activities_20240101.csv', [...rows, row({ event_id: 'x' })]);
+    writeActivities(folder, 'activities_20240102.csv', [row({ event_id: eventId(20_000) })]);
+    const events: ImportEvent[] = [];
+    await load(await createDatabase(), folder, {}, events);
+    const told = events.filter(({ type }) => type === 'file_started' || type === 'file_progress');
+    const last = told.filter((_, n) => told[n + 1]?.type !== 'file_progress');
+    expect(last).toMatchObject([
+      { type: 'file_progress', rowsRead: 20_001, rejected: 1 },
+      { type: 'file_progress', rowsRead: 1, rejected: 0 },
+    ]);
+  });
+
   it('asks for no merchant before there is a file to read', async () => {
     const database = await createDatabase();
     const folder = createFolder();

@@ -1,0 +1,70 @@
+import type fs from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createSpool } from './spool.ts';
+
+const disk = vi.hoisted(() => ({ bytesLeft: Number.POSITIVE_INFINITY }));
+vi.mock('node:fs', async (importOriginal) => {
+  const original = await importOriginal<typeof fs>();
+  const writeSync = (file: number, bytes: Buffer, at: number, length: number, position: number) => {
+    if (disk.bytesLeft === 0) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    const written = original.writeSync(file, bytes, at, Math.min(length, disk.bytesLeft), position);
+    disk.bytesLeft -= written;
+    return written;
+  };
+  return { ...original, writeSync };
+});
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'moniepoint-spool-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe('rows that wait', () => {
+  it('come back as they came, however many they are, and again after that', () => {
+    const spool = createSpool(folder);
+    const additions = fc.array(fc.record({ bytes: fc.nat(200_000), first: fc.nat(255) }), { maxLength: 12 });
+    const property = fc.property(additions, (parts) => {
+      const rows = parts.map(({ bytes, first }) =>
+        Buffer.from(Uint8Array.from({ length: bytes }, (_, n) => first + n)),
+      );
+      for (const part of rows) spool.add(part);
+      expect(Buffer.concat([...spool.drain()]).equals(Buffer.concat(rows))).toBe(true);
+      expect([...spool.drain()]).toEqual([]);
+    });
+    fc.assert(property, { numRuns: 30 });
+  });
+
+  it('take little memory, and leave nothing in the folder', () => {
+    const spool = createSpool(folder);
+    for (let n = 0; n < 100; n += 1) {
+      spool.add(Buffer.alloc(100_000, n));
+      expect(spool.bytesInMemory()).toBeLessThanOrEqual(256 * 1024);
+      expect(readdirSync(folder)).toEqual([]);
+    }
+    spool.discard();
+    expect([...spool.drain()]).toEqual([]);
+  });
+
+  it('stay in memory where there is no room on disk', () => {
+    const spool = createSpool(join(folder, 'not there'));
+    for (let n = 0; n < 5; n += 1) spool.add(Buffer.alloc(100_000, n));
+    expect(spool.bytesInMemory()).toBe(500_000);
+    expect([...spool.drain()].map((rows) => [rows.length, rows[0]])).toEqual([0, 1, 2, 3, 4].map((n) => [100_000, n]));
+    expect(spool.bytesInMemory()).toBe(0);
+  });
+
+  it('come back also where the disk became full in the middle of some', () => {
+    const spool = createSpool(folder);
+    const rows = Array.from({ length: 20 }, (_, n) => Buffer.alloc(90_000, n));
+    disk.bytesLeft = 1_000_000;
+    for (const part of rows) spool.add(part);
+    expect(spool.bytesInMemory()).toBe(9 * 90_000);
+    expect(Buffer.concat([...spool.drain()]).equals(Buffer.concat(rows))).toBe(true);
+  });
+});
