@@ -484,6 +484,9 @@ function serverSettings(layout: Layout): Record<string, string> {
     log_timezone: 'UTC',
     log_line_prefix: '%m [%p] %e ', // %e is the SQLSTATE, by which a failed start is judged
     jit: 'off',
+    // What was written just now is read again from the system's memory: to have other processes read it took an import of 7 M rows from
+    // 14.2 to 15.5 s (medians of six).
+    io_method: 'sync',
     max_logical_replication_workers: '0',
   };
 }
