@@ -57,7 +57,7 @@ export function createLoader(
       [waiting.rejects, rejects],
       [waiting.coercions, coercions],
     ] as const) {
-      for (const rows of spool.drain()) await target.write(rows);
+      await spool.drain(target.write);
       await target.pause();
     }
   }

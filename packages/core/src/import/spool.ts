@@ -16,8 +16,12 @@ export type Spool = {
   readonly add: (rows: Buffer) => void;
   /** Bytes that wait in memory. They are few, as long as there is room on disk. */
   readonly bytesInMemory: () => number;
-  /** Gives all rows back in their order, in pieces that end anywhere; it is empty then. */
-  readonly drain: () => Generator<Buffer>;
+  /**
+   * Writes all rows in their order, in pieces that end anywhere; it is empty then.
+   *
+   * @param write tells whether the memory may be used again
+   */
+  readonly drain: (write: (rows: Buffer) => Promise<boolean>) => Promise<void>;
   /** Lets go of all rows. */
   readonly discard: () => void;
 };
@@ -64,15 +68,16 @@ export function createSpool(directory = tmpdir()): Spool {
       if (hasRoom && memoryBytes > BLOCK_BYTES) moveToDisk();
     },
     bytesInMemory: () => memoryBytes,
-    *drain() {
+    drain: async (write) => {
+      let block = Buffer.alloc(0);
       for (let at = 0; at < fileBytes; ) {
-        const block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, fileBytes - at));
-        const bytes = readSync(file as number, block, 0, block.length, at);
+        if (block.length === 0) block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, fileBytes));
+        const bytes = readSync(file as number, block, 0, Math.min(block.length, fileBytes - at), at);
         if (bytes === 0) throw new Error(`A temporary file in ${directory} ended after ${at} of ${fileBytes} bytes`);
-        yield block.subarray(0, bytes);
         at += bytes;
+        if (!(await write(block.subarray(0, bytes)))) block = Buffer.alloc(0);
       }
-      yield* inMemory;
+      for (const rows of inMemory) await write(rows);
       discard();
     },
     discard,
