@@ -193,7 +193,7 @@ async function lookUp(client: pg.Client): Promise<void> {
  * events 1.4 s instead of the 2.9 s that the index, and a pass for the rejects alone, take.
  *
  * Nothing is compared but hashes: what has the hash of something else is found besides, and does no harm. They go into the statement,
- * because a table of the session's own is not there for other processes; and \`stored\` is made anew, because only such a table is
+ * because a table of the session's own is not there for other processes; and `stored` is made anew, because only such a table is
  * filled by them.
  *
  * @returns false where it does not pay: then nothing was done
@@ -208,7 +208,7 @@ async function lookThrough(client: pg.Client): Promise<boolean> {
   const { ids, times, events } = rows[0]!;
   if (ids + times > MAX_HASHES || (times === 0 && ids < events * LEAST_SHARE)) return false;
   // For as many events as the planner expects to be found, several processes would have too much to hand over.
-  await client.query('SET LOCAL parallel_tuple_cost = 0; DROP TABLE stored');
+  await client.query('SET LOCAL parallel_tuple_cost = 0; DROP TABLE pg_temp.stored');
   await client.query(`
     DO $$ BEGIN
       EXECUTE format('CREATE TEMP TABLE stored AS SELECT ${COLUMNS} FROM event
@@ -220,7 +220,7 @@ async function lookThrough(client: pg.Client): Promise<boolean> {
   return true;
 }
 
-/** Each process keeps all of them: about 100 MB. */
+/** Each process keeps all of them in memory. */
 const MAX_HASHES = 2_000_000;
 /** An id that is looked up by the index takes as long as about a hundred events that are passed. */
 const LEAST_SHARE = 0.01;
