@@ -11,8 +11,9 @@ import { COERCION_COPY, REJECT_COPY, type Rejects, setFileId } from './rejects.t
 import { CANDIDATE_COPY, EVENT_COPY } from './settle.ts';
 import { createSpool } from './spool.ts';
 
-/** Of candidates and rejects, which wait until the COPY into `event` has ended. Where the disk has no room, they interrupt it. */
+/** Candidates and rejects wait until the COPY into `event` has ended. Where the disk has no room, more of them than this interrupt it. */
 const MAX_BYTES_IN_MEMORY = 2 * 1024 * 1024;
+/** So many candidates of the bulk path go to where they wait at a time. */
 const CANDIDATES_BYTES = 64 * 1024;
 const PROGRESS_INTERVAL_MS = 100;
 

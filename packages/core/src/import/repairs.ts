@@ -11,7 +11,7 @@ import { EVENT_COLUMNS } from './encode.ts';
  */
 
 const COLUMNS = EVENT_COLUMNS.join(', ');
-/** The ids of the rejects that ask for them. */
+/** The ids that rejects ask for. */
 export const IDS_OF_REJECTS = 'SELECT unnest(event_ids) AS event_id FROM reject WHERE said IS NULL AND NOT is_closed';
 /** In the order of the index, which is walked once. */
 const idsOf = (condition: string) =>

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 
 /**
  * Rows that wait while others are on their way: to store them at once would interrupt the COPY into `event`, after which the server
- * takes other buffers for it, whose memory it touches for the first time. With some ten rows in a thousand that cost a seventh of the
- * time that reading takes.
+ * takes other buffers for it, whose memory it touches for the first time. To read 7 M rows of the bench's data
+ * took 6.3 instead of 5.3 s so.
  *
  * They wait in a temporary file that has no name any more, so nothing of it is left whatever ends this process. Where there is no room
  * for it, they wait in memory.
