@@ -44,15 +44,16 @@ export type Progress = {
 
 /**
  * Shares of the time that a batch takes, measured with 3 M rows on the bulk path. A batch without indexing jumps over that
- * share. These are all that is known of what comes after reading: the server cannot tell how far a statement is.
+ * share; where settling goes on after it, its share has passed by then. These are all that is known of what comes after reading: the
+ * server cannot tell how far a statement is.
  */
 const STAGE_SHARES: Readonly<Record<Exclude<Stage, 'preparing'>, number>> = {
-  storing: 0.02,
-  indexing: 0.18,
-  settling: 0.08,
-  counting: 0.03,
+  storing: 0.03,
+  settling: 0.14,
+  indexing: 0.3,
+  counting: 0.04,
   publishing: 0.01,
-  committing: 0.02,
+  committing: 0.03,
 };
 const READING_SHARE = 1 - Object.values(STAGE_SHARES).reduce((sum, share) => sum + share, 0);
 
@@ -74,7 +75,8 @@ export function createProgress(): Progress {
   const parts = new Map<string, Part>();
   /** Path of the file that is being read, and since when. */
   let current: { readonly path: string; readonly part: Part; readonly since: number } | null = null;
-  let stage: (Extract<ImportEvent, { type: 'stage' }> & { readonly since: number }) | null = null;
+  let stage: (Extract<ImportEvent, { type: 'stage' }> & { readonly since: number; readonly from: number }) | null =
+    null;
   /** The batch under way, and how many of its files have not ended. */
   let openFiles = 0;
   let batchSince = 0;
@@ -117,7 +119,7 @@ export function createProgress(): Progress {
       case 'stage':
         if (current !== null) readingMs = now - batchSince;
         leaveFile();
-        stage = { ...event, since: now };
+        stage = { ...event, since: now, from: stageShare(now).done };
         return;
       case 'file_finished': {
         const { path, name, sizeBytes, status, counts } = event.result;
@@ -145,7 +147,7 @@ export function createProgress(): Progress {
     current = null;
   }
 
-  /** Of the stage under way; that before reading counts for nothing. */
+  /** Of the stage under way, and of those before it; that before reading counts for nothing. */
   function stageShare(now: number): { readonly done: number; readonly expectedMs: number } {
     if (stage === null || stage.stage === 'preparing') return { done: 0, expectedMs: 0 };
     let before = READING_SHARE;
@@ -153,7 +155,7 @@ export function createProgress(): Progress {
       if (name === stage.stage) {
         const expectedMs = (readingMs * share) / READING_SHARE;
         const part = expectedMs === 0 ? 0 : Math.min((now - stage.since) / expectedMs, 1);
-        return { done: before + share * part, expectedMs };
+        return { done: Math.max(before + share * part, stage.from), expectedMs };
       }
       before += share;
     }

@@ -98,7 +98,12 @@ const plan = (files: number, sizeBytes = files * 1000): ImportEvent => ({
   ignored: [],
 });
 
-const STAGES = ['storing', 'indexing', 'settling', 'counting', 'publishing', 'committing'] as const;
+/** As a batch goes through them, by the way on which its events are settled. */
+const STAGES = {
+  'file by file': ['storing', 'settling', 'counting', 'publishing', 'committing'],
+  'by a pass': ['storing', 'settling', 'indexing', 'counting', 'publishing', 'committing'],
+  'by the index': ['storing', 'settling', 'indexing', 'settling', 'counting', 'publishing', 'committing'],
+} as const;
 
 describe('on a terminal', () => {
   /** Events of one run as the import tells them, each with the time that passes after it: a frame at least. */
@@ -107,7 +112,7 @@ describe('on a terminal', () => {
       unchanged: fc.integer({ min: 0, max: 3 }),
       batches: fc.array(
         fc.record({
-          isBulk: fc.boolean(),
+          way: fc.constantFrom('file by file', 'by a pass', 'by the index'),
           isRetried: fc.boolean(),
           files: fc.array(
             fc.record({
@@ -132,10 +137,12 @@ describe('on a terminal', () => {
       const sizeBytes = all.reduce((sum, file) => sum + file.sizeBytes, 0) + left.length * 1000;
       const events: ImportEvent[] = [plan(all.length + left.length, sizeBytes), ...left.map(finished)];
       let nth = 0;
-      for (const { isBulk, isRetried, files } of batches) {
+      for (const { way, isRetried, files } of batches) {
         const named = files.map((file) => ({ ...file, name: `${nth++} ${file.name}` }));
         const reading = (): ImportEvent[] => [
-          ...(isBulk ? [{ type: 'stage', stage: 'preparing', files: files.length, rowsRead: 0 } as const] : []),
+          ...(way !== 'file by file'
+            ? [{ type: 'stage', stage: 'preparing', files: files.length, rowsRead: 0 } as const]
+            : []),
           ...named.flatMap(({ name, sizeBytes: size, progress }): ImportEvent[] => [
             started(name, size),
             ...progress.sort().map((share) => ({
@@ -148,8 +155,7 @@ describe('on a terminal', () => {
         ];
         if (isRetried) events.push(...reading(), { type: 'retrying', waitMs: 250, why: 'the server\nwent away' });
         events.push(...reading());
-        for (const stage of STAGES)
-          if (isBulk || stage !== 'indexing') events.push({ type: 'stage', stage, files: files.length, rowsRead: 9 });
+        for (const stage of STAGES[way]) events.push({ type: 'stage', stage, files: files.length, rowsRead: 9 });
         for (const { name, status, sizeBytes: size } of named) events.push(finished(fileResult(name, status, 9, size)));
       }
       return { events, waits };
@@ -230,7 +236,7 @@ describe('on a terminal', () => {
     );
   });
 
-  it('tells the run and the file, then the stages, for which it keeps a third of the bar', () => {
+  it('tells the run and the file, then the stages, for which it keeps half of the bar', () => {
     const { view, screen } = createView('auto', { columns: 100 });
     view.report(plan(2, 2000));
     view.report(finished(fileResult('old.csv', 'unchanged')));
@@ -241,16 +247,16 @@ describe('on a terminal', () => {
     expect(screen()).toBe(
       [
         'unchanged    old.csv',
-        '██████░░░░░░░░░░░░░░ 33 % · 9 s left · 909 rows/s · 500 of 1000 B · 1 of 2 files · 7 rejected',
+        '████░░░░░░░░░░░░░░░░ 22 % · 16 s left · 909 rows/s · 500 of 1000 B · 1 of 2 files · 7 rejected',
         'activities_20240101.csv · 500 of 1000 B · 909 rows/s · 5 s left · 7 rejected',
       ].join('\n'),
     );
     view.report({ type: 'file_progress', bytesRead: 1000, rowsRead: 8000, rejected: 9 });
     view.report({ type: 'stage', stage: 'indexing', files: 1, rowsRead: 8000 });
     vi.advanceTimersByTime(400);
-    expect(screen()).toMatch(/█░+ 7\d % · 2 s left .*\nbuilding indexes · 0 s · 8,000 rows of 1 file$/);
+    expect(screen()).toMatch(/█░+ 6\d % · 3 s left .*\nbuilding indexes · 0 s · 8,000 rows of 1 file$/);
     vi.advanceTimersByTime(60_000);
-    expect(screen()).toMatch(/█░+ 86 % · 11 s left .*\nbuilding indexes · 60 s · 8,000 rows of 1 file$/);
+    expect(screen()).toMatch(/█░+ 92 % · 6 s left .*\nbuilding indexes · 60 s · 8,000 rows of 1 file$/);
     view.close();
   });
 
@@ -425,8 +431,8 @@ describe('json', () => {
       {
         time: '2024-02-01T06:00:03.000Z',
         event: 'progress',
-        percent: 16,
-        seconds_left: 16,
+        percent: 11,
+        seconds_left: 24,
         files_done: 0,
         files: 2,
         bytes_read: 500,

@@ -34,8 +34,9 @@ import { arch, platform, totalmem, userInfo } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { constrainedMemory, kill } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
+import type pg from 'pg';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
+import { Client } from './driver.ts';
 
 /** A process's share of the embedded server. */
 export type Lease = {
@@ -494,7 +495,7 @@ function serverSettings(layout: Layout): Record<string, string> {
 // --- start, join, stop ---------------------------------------------------------------------------------------------
 
 async function openSession(layout: Layout, command: string): Promise<pg.Client> {
-  const client = new pg.Client({
+  const client = new Client({
     host: layout.sockets,
     port: PORT,
     user: USER,

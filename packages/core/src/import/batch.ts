@@ -15,7 +15,7 @@ import { type FileResult, noCounts, type Report, type Stage } from './progress.t
 import { publish } from './publish.ts';
 import { closeExpired } from './retention.ts';
 import { addTally, addToRollups, takeFromRollups } from './rollup.ts';
-import { clearSettlingTables, rekeyCandidates, setAside, settle, takeOutFiles } from './settle.ts';
+import { chooseWay, clearSettlingTables, rekeyCandidates, setAside, settle, takeOutFiles } from './settle.ts';
 import { createTally, giveUp, type Tally } from './tally.ts';
 
 /** What the files of one run have in common. */
@@ -95,7 +95,7 @@ export async function importBatch(
       await rekeyCandidates(client, await adoptKeys(client, dictionaries));
     }
     await saveDictionaries(client, dictionaries);
-    enter(bulk === null ? 'settling' : 'indexing');
+    enter('settling');
     const replaced = attempts.flatMap(({ loaded: one, replaces }) => (one === null ? [] : (replaces ?? [])));
     await takeOutFiles(client, replaced);
     await retire(client, replaced, 'superseded');
@@ -103,18 +103,26 @@ export async function importBatch(
       // Versions that stay after all, of files that failed: what was taken for new may be in them.
       const staying = versions.filter((fileId) => !replaced.includes(fileId));
       await setAside(client, staying);
-      await bulk.finish();
-      if (bulk.needsFlush && isKept && !run.isDryRun) flushing = flush(run.database);
+    }
+    const way = bulk && (await chooseWay(client));
+    const buildIndexes = async () => {
+      enter('indexing');
+      if (bulk?.needsFlush && isKept && !run.isDryRun) flushing = flush(run.database);
+      await bulk?.finish();
+    };
+    if (way === 'by the index') {
+      await buildIndexes();
       enter('settling');
     }
     const newFiles = attempts.map(({ fileId, file: { name, path } }) => ({ fileId, name, path }));
-    const later = await settle(client, newFiles, bulk !== null);
+    const later = await settle(client, newFiles, way);
     if (run.keptFrom !== null) await closeExpired(client, newFiles, monthText(run.keptFrom).slice(0, 'YYYY-MM'.length));
     for (const { fileId, counts } of loaded) {
       const { duplicate, conflict } = later.get(fileId) ?? { duplicate: 0, conflict: 0 };
       Object.assign(counts, { accepted: counts.accepted - duplicate, duplicate, conflict });
       later.delete(fileId);
     }
+    if (way === 'by a pass') await buildIndexes();
     enter('counting');
     if (isKept) {
       await recount(client, later);
@@ -185,7 +193,7 @@ export async function pruneVersions(run: RunWithoutReading, gone: readonly Loade
     enter('settling');
     await takeOutFiles(client, fileIds);
     await retire(client, fileIds, 'pruned');
-    await recount(client, await settle(client, [], false));
+    await recount(client, await settle(client, [], null));
     enter('counting');
     const months = await updateRollups(client, null, 0);
     enter('publishing');

@@ -86,17 +86,18 @@ export type ImportResult = {
 };
 
 /**
- * What the database does with a batch beside reading its files, in this order. A batch goes through those that it needs.
+ * What the database does with a batch beside reading its files, in this order. A batch goes through those that it needs; where it
+ * needs the indexes to settle, once more through settling after them.
  *
  * - `preparing`: the bulk path takes the table and learns what it holds, before the files are read
  * - `storing`: rejects, and rows that may be stored already, go to their tables
- * - `indexing`: the bulk path builds the indexes
  * - `settling`: earlier versions leave, and later occurrences are told from first ones
+ * - `indexing`: the bulk path builds the indexes
  * - `counting`: ledger and rollups
  * - `publishing`: the answers
  * - `committing`
  */
-export type Stage = 'preparing' | 'storing' | 'indexing' | 'settling' | 'counting' | 'publishing' | 'committing';
+export type Stage = 'preparing' | 'storing' | 'settling' | 'indexing' | 'counting' | 'publishing' | 'committing';
 
 /** What an import tells while it works. It never prints: that is the caller's business. */
 export type ImportEvent =

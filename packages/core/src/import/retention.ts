@@ -237,7 +237,7 @@ async function takeOut(
       WHERE l.file_id = gone.file_id`,
   );
   await freeDuplicatesOfLeavers(client);
-  await recount(client, await settle(client, [], false));
+  await recount(client, await settle(client, [], null));
   // An id counts once, also in the answers of all history.
   const [replaced, notReplaced] = ['IN', 'NOT IN'].map(
     (which) => `(SELECT * FROM leaver WHERE event_id ${which} (SELECT event_id FROM newcomer)) AS gone`,

@@ -98,21 +98,20 @@ export type Later = { readonly duplicate: number; readonly conflict: number };
  * Makes the stored events a function of the loaded files alone: of all occurrences of an event_id the first one is in
  * `event`, in the order of file names, then paths, then lines; the others are in `duplicate`, marked as conflict where
  * their content differs from it (CONTRACT.md section 2). Whatever the order in which files were loaded, an earlier file
- * that comes later displaces what was stored. `event` must have its unique index.
+ * that comes later displaces what was stored.
  *
  * @param newFiles rows of theirs that are in `event` already come before those that are candidates
- * @param isBulk whether there are such rows
+ * @param way null where there are no such rows; else as chooseWay said. `event` must have its unique index, unless it is a pass
  * @returns the later rows of each file that had candidates, the displaced ones included
  */
 export async function settle(
   client: pg.Client,
   newFiles: readonly NewFile[],
-  isBulk: boolean,
+  way: Way | null,
 ): Promise<Map<number, Later>> {
   await orderFiles(client, newFiles);
-  await client.query('ANALYZE candidate'); // else the planner may read all of `event` to find the few that are there
-  const isLookedThrough = isBulk && (await lookThrough(client));
-  if (!isLookedThrough) await lookUp(client);
+  if (way === 'by a pass') await lookThrough(client);
+  else await lookUp(client);
   await judge(client);
   if ((await displace(client)) > 0) await judge(client);
   // In the order of the index, which is walked once.
@@ -120,16 +119,16 @@ export async function settle(
     `INSERT INTO newcomer (${COLUMNS})
      SELECT ${COLUMNS} FROM judged WHERE stored_file_id IS NULL AND nth = 1 ORDER BY event_id`,
   );
-  for (const table of isLookedThrough ? ['event', 'stored'] : ['event'])
+  for (const table of way === 'by a pass' ? ['event', 'stored'] : ['event'])
     await client.query(`INSERT INTO ${table} (${COLUMNS}) SELECT ${COLUMNS} FROM newcomer`);
   const addDuplicates = () => withoutLoops(client, () => client.query(ADD_DUPLICATES));
-  if (isBulk) await fillFast(client, 'duplicate', addDuplicates);
-  else await addDuplicates();
+  if (way === null) await addDuplicates();
+  else await fillFast(client, 'duplicate', addDuplicates);
 
   await followRepairs(
     client,
     newFiles.map(({ fileId }) => fileId),
-    isBulk ? (isLookedThrough ? 'stored' : 'event') : 'newcomer',
+    way === null ? 'newcomer' : way === 'by a pass' ? 'stored' : 'event',
   );
 
   return countLater(client);
@@ -180,6 +179,7 @@ async function orderFiles(client: pg.Client, newFiles: readonly NewFile[]): Prom
 
 /** Finds the events of the candidates by the index of `event`. */
 async function lookUp(client: pg.Client): Promise<void> {
+  await client.query('ANALYZE candidate'); // else the planner may read all of `event` to find the few that are there
   // By itself, because it asks the events alone: where they are distributed, the ids go to the nodes. As IN, which the nodes
   // answer by their indexes; for a join they read all of their events. In the order of the index, which is walked once.
   await client.query(
@@ -188,6 +188,28 @@ async function lookUp(client: pg.Client): Promise<void> {
   );
 }
 
+/** How a bulk load finds what is stored. For a pass the indexes need not be built yet, so that they are built with what was settled. */
+export type Way = 'by the index' | 'by a pass';
+
+/** Call it when all candidates and rejects are there. */
+export async function chooseWay(client: pg.Client): Promise<Way> {
+  if (await fenceOf(client)) return 'by the index'; // the nodes look their own events up
+  const { rows } = await client.query<{ ids: number; times: number; bytes: number }>(
+    `SELECT (SELECT count(*) FROM candidate)::float8 + (SELECT count(*) FROM (${IDS_OF_REJECTS}) AS named)::float8 AS ids,
+            (SELECT count(*) FROM reject WHERE said IS NOT NULL AND NOT is_closed)::float8 AS times,
+            pg_relation_size('event')::float8 AS bytes`,
+  );
+  const { ids, times, bytes } = rows[0]!;
+  const isTooMuch = ids + times > MAX_HASHES;
+  const isTooLittle = times === 0 && ids < bytes / MIN_BYTES_PER_ID;
+  return isTooMuch || isTooLittle ? 'by the index' : 'by a pass';
+}
+
+/** Each process keeps all of them in memory. */
+const MAX_HASHES = 2_000_000;
+/** An id that is looked up by the index takes as long as about a hundred events that are passed. */
+const MIN_BYTES_PER_ID = 100 * 76;
+
 /**
  * Finds the events of the candidates, and those that a reject asks for, in one pass over the table by several processes: with 7 M
  * events 1.4 s instead of the 2.9 s that the index, and a pass for the rejects alone, take.
@@ -195,18 +217,8 @@ async function lookUp(client: pg.Client): Promise<void> {
  * Nothing is compared but hashes: what has the hash of something else is found besides, and does no harm. They go into the statement,
  * because a table of the session's own is not there for other processes; and `stored` is made anew, because only such a table is
  * filled by them.
- *
- * @returns false where it does not pay: then nothing was done
  */
-async function lookThrough(client: pg.Client): Promise<boolean> {
-  if (await fenceOf(client)) return false; // the nodes look their own events up
-  const { rows } = await client.query<{ ids: number; times: number; events: number }>(
-    `SELECT (SELECT count(*) FROM candidate)::float8 + (SELECT count(*) FROM (${IDS_OF_REJECTS}) AS named)::float8 AS ids,
-            (SELECT count(*) FROM reject WHERE said IS NOT NULL AND NOT is_closed)::float8 AS times,
-            (SELECT reltuples FROM pg_class WHERE oid = 'event'::regclass) AS events`,
-  );
-  const { ids, times, events } = rows[0]!;
-  if (ids + times > MAX_HASHES || (times === 0 && ids < events * LEAST_SHARE)) return false;
+async function lookThrough(client: pg.Client): Promise<void> {
   // For as many events as the planner expects to be found, several processes would have too much to hand over.
   await client.query('SET LOCAL parallel_tuple_cost = 0; DROP TABLE pg_temp.stored');
   await client.query(`
@@ -217,13 +229,7 @@ async function lookThrough(client: pg.Client): Promise<boolean> {
                      ARRAY(SELECT hashint8(event_us) # merchant_key FROM (${SAID_BY_REJECTS}) AS said));
     END $$`);
   await client.query('SET LOCAL parallel_tuple_cost TO DEFAULT');
-  return true;
 }
-
-/** Each process keeps all of them in memory. */
-const MAX_HASHES = 2_000_000;
-/** An id that is looked up by the index takes as long as about a hundred events that are passed. */
-const LEAST_SHARE = 0.01;
 
 /** Finds for each candidate which one it is among those of its event, and the stored event. */
 async function judge(client: pg.Client): Promise<void> {
