@@ -3,7 +3,7 @@ import { type Database, inTransaction, SAVEPOINT } from '../db/database.ts';
 import { fenceOf } from '../db/distribute.ts';
 import { MoniepointError } from '../errors.ts';
 import { createAdmission } from './admit.ts';
-import { beginBulk, flush, type KnownIds } from './bulk.ts';
+import { beginBulk, flush, type KnownIds, summarizePages } from './bulk.ts';
 import { adoptKeys, type Dictionaries, forgetKeys, forgetSince, markOf, saveDictionaries } from './codes.ts';
 import type { SourceFile } from './discover.ts';
 import { monthText } from './encode.ts';
@@ -123,6 +123,7 @@ export async function importBatch(
       later.delete(fileId);
     }
     if (way === 'by a pass') await buildIndexes();
+    if (bulk === null) await summarizePages(client);
     enter('counting');
     if (isKept) {
       await recount(client, later);

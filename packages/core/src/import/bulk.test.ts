@@ -332,6 +332,29 @@ describe('the bulk path', () => {
   });
 });
 
+describe('the BRIN index, after files that went in one by one', () => {
+  const newPages = async (database: Database) =>
+    (await query(database, `SELECT brin_summarize_new_values('event_file_id_event_us_idx') AS ranges`))[0];
+
+  it('knows their pages, without waiting for autovacuum', async () => {
+    const database = await createDatabase();
+    await load(database, await writeDays(3));
+    expect(await newPages(database)).toEqual({ ranges: 0 });
+  });
+
+  it.skipIf(process.env.CITUS_URL)('is left to a VACUUM that is under way, for which nobody waits', async () => {
+    const database = await createDatabase();
+    const [first, ...others] = await writeDays(3);
+    await load(database, [first!]);
+    await withSession(database, 'test', async (vacuum) => {
+      await vacuum.query('BEGIN; LOCK TABLE event IN SHARE UPDATE EXCLUSIVE MODE');
+      await load(database, others);
+    });
+    expect(await newPages(database)).not.toEqual({ ranges: 0 });
+    await expectVerified(database);
+  });
+});
+
 describe('which files go together', () => {
   const file = (sizeBytes: number, name = 'a.csv') => ({ file: { name, sizeBytes } });
   const MB = 1_000_000;

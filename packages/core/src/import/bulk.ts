@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import { type Database, inTransaction, SAVEPOINT, withSession } from '../db/database.ts';
+import { fenceOf } from '../db/distribute.ts';
 import { errorCode } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 import { ROWS_PER_BLOCK } from './encode.ts';
@@ -73,7 +74,7 @@ export async function beginBulk(
   leaving: readonly number[],
   known: KnownIds,
 ): Promise<Bulk | null> {
-  if (!(await mayAlter(client, 'event')) || !(await lockAlone(client, 'event', LOCK_WAIT_MS))) return null;
+  if (!(await mayAlter(client, 'event')) || !(await lock(client, 'event', LOCK_WAIT_MS))) return null;
   const { rows: found } = await client.query<{ rows: string; has_minimal_wal: boolean }>(
     `SELECT count(*) AS rows, current_setting('wal_level') = 'minimal' AS has_minimal_wal FROM event`,
   );
@@ -99,7 +100,7 @@ export async function beginBulk(
 export async function fillFast(client: pg.Client, table: Table, fill: () => Promise<unknown>): Promise<void> {
   const isWorthIt = (await isEmpty(client, table)) && (await mayAlter(client, table));
   // Without waiting: a session that reads it may itself wait for `event`, which is ours, and both would wait for ever.
-  const isOurs = isWorthIt && (await lockAlone(client, table, 0));
+  const isOurs = isWorthIt && (await lock(client, table, 0));
   const buildIndexes = isOurs ? await dropIndexes(client, table) : null;
   await fill();
   await buildIndexes?.();
@@ -147,20 +148,46 @@ export async function mayAlter(client: pg.Client, table: Table): Promise<boolean
   return rows[0]?.may === true;
 }
 
-/** Locks a table against everybody else until the transaction ends; false where somebody who uses it does not end in time. */
-async function lockAlone(client: pg.Client, table: Table, waitMs: number): Promise<boolean> {
+/**
+ * Locks a table until the transaction ends.
+ *
+ * @param mode against everybody else, or against VACUUM and its like
+ * @returns false where somebody who uses it does not end in time
+ */
+async function lock(
+  client: pg.Client,
+  table: Table,
+  waitMs: number,
+  mode: 'ACCESS EXCLUSIVE' | 'SHARE UPDATE EXCLUSIVE' = 'ACCESS EXCLUSIVE',
+): Promise<boolean> {
   try {
-    const lock = async () => {
+    const take = async () => {
       await client.query(`SET LOCAL lock_timeout = ${waitMs}`);
-      await client.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE ${waitMs === 0 ? 'NOWAIT' : ''}`);
+      await client.query(`LOCK TABLE ${table} IN ${mode} MODE ${waitMs === 0 ? 'NOWAIT' : ''}`);
       await client.query('SET LOCAL lock_timeout = 0'); // as for the whole session; the role's own may be shorter
     };
-    await inTransaction(client, lock, SAVEPOINT);
+    await inTransaction(client, take, SAVEPOINT);
     return true;
   } catch (error) {
     if (errorCode(error) === LOCK_NOT_AVAILABLE) return false;
     throw error;
   }
+}
+
+/**
+ * Has the BRIN index of `event` know the pages that were added. Until it does, each of them is read whenever something is looked for by its
+ * time; and autovacuum only comes once a fifth of the table is new, or never, where the server ends with the import.
+ */
+export async function summarizePages(client: pg.Client): Promise<void> {
+  if (await fenceOf(client)) return; // its pages are the nodes'
+  // Without waiting: a VACUUM that is under way does the same, and would be cancelled for us after a while.
+  if (!(await mayAlter(client, 'event')) || !(await lock(client, 'event', 0, 'SHARE UPDATE EXCLUSIVE'))) return;
+  await client.query(
+    `SELECT brin_summarize_new_values(indexrelid)
+       FROM pg_index
+       JOIN pg_class c ON c.oid = indexrelid
+      WHERE indrelid = 'event'::regclass AND relam = (SELECT oid FROM pg_am WHERE amname = 'brin')`,
+  );
 }
 
 /**

@@ -11,8 +11,8 @@ import { PRODUCT_COLUMNS, STAGE_COLUMNS } from './rollup.ts';
  * @param changedMonths months, `YYYY-MM`, whose successes changed since the last publication
  */
 export async function publish(client: pg.Client, changedMonths: readonly string[]): Promise<void> {
-  const answers = await computeAnswers(client);
   const before = await readSnapshot(client);
+  const answers = await computeAnswers(client, before && { answers: before.answers, changedMonths });
   const dataVersion = (before?.dataVersion ?? 0) + 1;
   const monthVersions = { ...before?.monthVersions };
   for (const month of changedMonths) monthVersions[month] = dataVersion;
@@ -27,8 +27,15 @@ export async function publish(client: pg.Client, changedMonths: readonly string[
   await client.query('SELECT pg_notify($1, $2)', [SNAPSHOT_CHANNEL, String(dataVersion)]);
 }
 
-/** Definitions: CONTRACT.md section 3. Text is compared by code point, so that a tie ends alike on every server. */
-export async function computeAnswers(client: pg.Client): Promise<Answers> {
+/**
+ * Definitions: CONTRACT.md section 3. Text is compared by code point, so that a tie ends alike on every server.
+ *
+ * @param known earlier answers, from which unchanged months are taken: to count every month's merchants takes longer with each; null counts all
+ */
+export async function computeAnswers(
+  client: pg.Client,
+  known: { readonly answers: Answers; readonly changedMonths: readonly string[] } | null,
+): Promise<Answers> {
   const top = await client.query<{ merchant_id: string; kobo: string }>(
     `SELECT m.merchant_id, t.success_kobo AS kobo
        FROM merchant_total t
@@ -37,11 +44,16 @@ export async function computeAnswers(client: pg.Client): Promise<Answers> {
       ORDER BY t.success_kobo DESC, m.merchant_id COLLATE "C"
       LIMIT 1`,
   );
-  const months = await client.query<{ month: string; merchants: string }>(
+  const months = await client.query<{ month: string; merchants: number }>(
     `SELECT to_char(month, 'YYYY-MM') AS month, merchants
-       FROM (SELECT month, count(*) AS merchants FROM merchant_month WHERE success_count > 0 GROUP BY month) t
-      ORDER BY 1`,
+       FROM (SELECT month, count(*)::float8 AS merchants
+               FROM merchant_month
+              WHERE success_count > 0 AND ($1::date[] IS NULL OR month = ANY ($1))
+              GROUP BY month) t`,
+    [known?.changedMonths.map((month) => `${month}-01`)],
   );
+  const unchanged =
+    known?.answers.monthlyActiveMerchants.filter(({ month }) => !known.changedMonths.includes(month)) ?? [];
   const { rows: totals } = await client.query<Record<string, string>>(
     `SELECT ${[...PRODUCT_COLUMNS, ...STAGE_COLUMNS].map((column) => `count(*) FILTER (WHERE ${column} > 0) AS ${column}`).join(', ')},
             ${STAGE_COLUMNS.map((column, stage) => `count(*) FILTER (WHERE least(${STAGE_COLUMNS.slice(0, stage + 1).join(', ')}) > 0) AS nested_${column}`).join(', ')}
@@ -65,7 +77,7 @@ export async function computeAnswers(client: pg.Client): Promise<Answers> {
   return {
     topMerchant:
       first === undefined ? null : { merchantId: first.merchant_id, totalVolume: formatNaira(BigInt(first.kobo)) },
-    monthlyActiveMerchants: months.rows.map(({ month, merchants }) => ({ month, merchants: Number(merchants) })),
+    monthlyActiveMerchants: [...unchanged, ...months.rows].sort((a, b) => (a.month < b.month ? -1 : 1)),
     productAdoption: PRODUCTS.map((product, index) => ({
       product,
       merchants: merchantsWith(PRODUCT_COLUMNS[index] as string),

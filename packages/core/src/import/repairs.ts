@@ -76,7 +76,7 @@ async function askNewcomers(client: pg.Client, newFileIds: readonly number[]): P
      SELECT merchant_key, event_us, file_id = ANY($1) FROM (${SAID_BY_REJECTS}) AS said`,
     [newFileIds],
   );
-  await find(client, `newcomer WHERE event_id IN (${idsOf('')})`);
+  await find(client, `newcomer WHERE event_id IN (${IDS_OF_REJECTS})`);
   await find(client, 'newcomer WHERE (merchant_key, event_us) IN (SELECT merchant_key, event_us FROM wanted)');
   if (newFileIds.length === 0) return;
   await find(client, `event WHERE event_id IN (${idsOf(`AND file_id IN (${newFileIds})`)})`);
