@@ -51,9 +51,7 @@ const PAGE = 200;
 export async function readRejects(client: pg.Client, filter: RejectFilter): Promise<RejectList> {
   await refuseUnknownFile(client, filter.file);
   const values = [filter.file ?? null, filter.reason ?? null, filter.run ?? null];
-  // Without jit: a server that compiles long plans would take longer for that than for the list.
   await client.query(`
-    SET jit = off;
     DROP TABLE IF EXISTS pg_temp.listed_reject;
     CREATE TEMP TABLE listed_reject (place bigint PRIMARY KEY, file_id int, line bigint, reason text)`);
   await client.query(

@@ -9,5 +9,5 @@ if (!('navigator' in globalThis)) {
   Object.defineProperty(globalThis, 'navigator', { value: navigator, configurable: true });
 }
 
-/** After that: an import would be done before it. */
+/** Not by `import`, which would run before all of this; nor may another module import pg, other than its types. */
 export const { Client } = createRequire(import.meta.url)('pg') as typeof import('pg');

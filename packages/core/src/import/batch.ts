@@ -3,7 +3,7 @@ import { type Database, inTransaction, SAVEPOINT } from '../db/database.ts';
 import { fenceOf } from '../db/distribute.ts';
 import { MoniepointError } from '../errors.ts';
 import { createAdmission } from './admit.ts';
-import { beginBulk, flush, type KnownIds, summarizePages } from './bulk.ts';
+import { type Bulk, beginBulk, flush, type KnownIds, summarizePages } from './bulk.ts';
 import { adoptKeys, type Dictionaries, forgetKeys, forgetSince, markOf, saveDictionaries } from './codes.ts';
 import type { SourceFile } from './discover.ts';
 import { monthText } from './encode.ts';
@@ -105,13 +105,13 @@ export async function importBatch(
       await setAside(client, staying);
     }
     const way = bulk && (await chooseWay(client));
-    const buildIndexes = async () => {
+    const buildIndexes = async ({ needsFlush, finish }: Bulk) => {
       enter('indexing');
-      if (bulk?.needsFlush && isKept && !run.isDryRun) flushing = flush(run.database);
-      await bulk?.finish();
+      if (needsFlush && isKept && !run.isDryRun) flushing = flush(run.database);
+      await finish();
     };
-    if (way === 'by the index') {
-      await buildIndexes();
+    if (bulk !== null && way === 'by the index') {
+      await buildIndexes(bulk);
       enter('settling');
     }
     const newFiles = attempts.map(({ fileId, file: { name, path } }) => ({ fileId, name, path }));
@@ -122,8 +122,8 @@ export async function importBatch(
       Object.assign(counts, { accepted: counts.accepted - duplicate, duplicate, conflict });
       later.delete(fileId);
     }
-    if (way === 'by a pass') await buildIndexes();
-    if (bulk === null) await summarizePages(client);
+    if (bulk !== null && way === 'by a pass') await buildIndexes(bulk);
+    if (way !== 'by a pass' && isKept && !run.isDryRun) await summarizePages(client);
     enter('counting');
     if (isKept) {
       await recount(client, later);

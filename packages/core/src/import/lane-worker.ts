@@ -22,9 +22,9 @@ export type FromLane =
 const MAX_AHEAD = 8;
 
 /*
- * V8 gives young objects more and more room, up to 32 MB a thread, while some of them live on, and what is on its way through an import does.
- * From here on no thread gets more: 7 M rows take 132 instead of 148 MB, in the same time. It is set here, because each new thread sets
- * it back for all.
+ * V8 gives young objects (its semi-spaces) more and more room, up to 32 MB a thread, while some of them live on, and what is on its way
+ * through an import does. From here on no thread of the process gets more: 7 M rows take 132 instead of 148 MB, in the same time. It is set
+ * here, because each new thread sets it back to 2 for all; and when the lanes are closed.
  */
 setFlagsFromString('--semi-space-growth-factor=1');
 

@@ -8,7 +8,8 @@ import { PRODUCT_COLUMNS, STAGE_COLUMNS } from './rollup.ts';
  * Computes the five answers from the rollups and publishes them under the next data version. Run it in the transaction
  * that changed the data: NOTIFY goes out with the commit.
  *
- * @param changedMonths months, `YYYY-MM`, whose successes changed since the last publication
+ * @param changedMonths all months, `YYYY-MM`, whose successes changed since the last publication: of the others what was published stays,
+ *   and readers ask for nothing of them
  */
 export async function publish(client: pg.Client, changedMonths: readonly string[]): Promise<void> {
   const before = await readSnapshot(client);

@@ -101,7 +101,8 @@ export type Later = { readonly duplicate: number; readonly conflict: number };
  * that comes later displaces what was stored.
  *
  * @param newFiles rows of theirs that are in `event` already come before those that are candidates
- * @param way null where there are no such rows; else as chooseWay said. `event` must have its unique index, unless it is a pass
+ * @param way null where there are no such rows: files one by one, and files or months that leave; else as chooseWay said. `event` must
+ *   have its unique index, unless it is a pass
  * @returns the later rows of each file that had candidates, the displaced ones included
  */
 export async function settle(
@@ -114,7 +115,7 @@ export async function settle(
   else await lookUp(client);
   await judge(client);
   if ((await displace(client)) > 0) await judge(client);
-  // In the order of the index, which is walked once.
+  // In the order of the index, which is walked once where it is there.
   await client.query(
     `INSERT INTO newcomer (${COLUMNS})
      SELECT ${COLUMNS} FROM judged WHERE stored_file_id IS NULL AND nth = 1 ORDER BY event_id`,
@@ -207,8 +208,10 @@ export async function chooseWay(client: pg.Client): Promise<Way> {
 
 /** Each process keeps all of them in memory. */
 const MAX_HASHES = 2_000_000;
+/** A row of `event` with its header and pointer. */
+const STORED_ROW_BYTES = 76;
 /** An id that is looked up by the index takes as long as about a hundred events that are passed. */
-const MIN_BYTES_PER_ID = 100 * 76;
+const MIN_BYTES_PER_ID = 100 * STORED_ROW_BYTES;
 
 /**
  * Finds the events of the candidates, and those that a reject asks for, in one pass over the table by several processes: with 7 M
