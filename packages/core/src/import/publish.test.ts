@@ -62,11 +62,12 @@ it('monthly-active-merchants: distinct merchants with a SUCCESS in the UTC month
     { event_timestamp: '2023-12-31', merchant_id: 'D' },
     { event_timestamp: '0001-01-01' },
     { event_timestamp: '9999-12-31' },
+    { event_timestamp: '2024-01-15', merchant_id: 'E' },
   ]);
   expect(monthlyActiveMerchants).toEqual([
     { month: '0001-01', merchants: 1 },
     { month: '2023-12', merchants: 1 },
-    { month: '2024-01', merchants: 1 },
+    { month: '2024-01', merchants: 2 },
     { month: '2024-02', merchants: 2 },
     { month: '9999-12', merchants: 1 },
   ]);
