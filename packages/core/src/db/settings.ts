@@ -59,7 +59,7 @@ export const SETTING_RULES: readonly SettingRule[] = [
   {
     name: 'maintenance_work_mem',
     isGood: atLeast(64 * 1024 ** 2),
-    better: '256MB',
+    better: '64MB',
     status: 'warn',
     why: 'Large imports are slow, because they build indexes',
   },
