@@ -206,7 +206,7 @@ export async function chooseWay(client: pg.Client): Promise<Way> {
   return isTooMuch || isTooLittle ? 'by the index' : 'by a pass';
 }
 
-/** Each process keeps all of them in memory. */
+/** Six bytes of the statement each, which every process reads. */
 const MAX_HASHES = 2_000_000;
 /** A row of `event` with its header and pointer. */
 const STORED_ROW_BYTES = 76;
@@ -215,24 +215,56 @@ const MIN_BYTES_PER_ID = 100 * STORED_ROW_BYTES;
 
 /**
  * Finds the events of the candidates, and those that a reject asks for, in one pass over the table by several processes: with 7 M
- * events 1.4 s instead of the 2.9 s that the index, and a pass for the rejects alone, take.
+ * events 0.9 s instead of the 2.9 s that the index, and a pass for the rejects alone, take.
  *
- * Nothing is compared but hashes: what has the hash of something else is found besides, and does no harm. They go into the statement,
- * because a table of the session's own is not there for other processes; and `stored` is made anew, because only such a table is
- * filled by them.
+ * Nothing is compared but hashes, and of those not all bits: what is found besides, about one event in five hundred, does no harm. They go into
+ * the statement, because a table of the session's own is not there for other processes; and `stored` is made anew, because only such a
+ * table is filled by them.
  */
 async function lookThrough(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<Record<'ids' | 'times', Buffer>>(
+    `SELECT coalesce(string_agg(int4send(uuid_hash(event_id)), ''), '') AS ids,
+            (SELECT coalesce(string_agg(int4send(${TIME_HASH}), ''), '') FROM (${SAID_BY_REJECTS}) AS said) AS times
+       FROM (SELECT event_id FROM candidate UNION ALL ${IDS_OF_REJECTS}) AS named`,
+  );
+  const { ids, times } = rows[0]!;
   // For as many events as the planner expects to be found, several processes would have too much to hand over.
   await client.query('SET LOCAL parallel_tuple_cost = 0; DROP TABLE pg_temp.stored');
-  await client.query(`
-    DO $$ BEGIN
-      EXECUTE format('CREATE TEMP TABLE stored AS SELECT ${COLUMNS} FROM event
-                       WHERE uuid_hash(event_id) = ANY (%L::int[]) OR (hashint8(event_us) # merchant_key) = ANY (%L::int[])',
-                     ARRAY(SELECT uuid_hash(event_id) FROM (SELECT event_id FROM candidate UNION ALL ${IDS_OF_REJECTS}) AS named),
-                     ARRAY(SELECT hashint8(event_us) # merchant_key FROM (${SAID_BY_REJECTS}) AS said));
-    END $$`);
+  await client.query(
+    `CREATE TEMP TABLE stored AS SELECT ${COLUMNS} FROM event
+      WHERE ${isAmong(ids, 'uuid_hash(event_id)')} OR ${isAmong(times, TIME_HASH)}`,
+  );
   await client.query('SET LOCAL parallel_tuple_cost TO DEFAULT');
 }
+
+const TIME_HASH = '(hashint8(event_us) # merchant_key)';
+
+/**
+ * A condition that holds for each of these hashes, and for few others: three parts of a hash stand for a bit of a map each. With the hashes
+ * themselves, as an array, a pass over 7 M events takes 0.5 s more: they do not fit the processor's cache.
+ *
+ * @param hashes 4 bytes each
+ * @param hash an int4 in SQL
+ */
+export function isAmong(hashes: Buffer, hash: string): string {
+  const width = Math.ceil(Math.log2(Math.max((hashes.length / HASH_BYTES) * BITS_PER_HASH, 8)));
+  const mask = 2 ** width - 1;
+  const spare = 32 - width;
+  const isInMap = (shift: number, part: string) => {
+    const map = Buffer.alloc(2 ** width / 8);
+    for (let at = 0; at < hashes.length; at += HASH_BYTES) {
+      const bit = (hashes.readUInt32BE(at) >>> shift) & mask;
+      (map[bit >>> 3] as number) |= 0x80 >> (bit & 7);
+    }
+    return `get_bit(X'${map.toString('hex')}', ${part} & ${mask}) = 1`;
+  };
+  const shifted = [spare >>> 1, spare].map((shift) => isInMap(shift, `(${hash} >> ${shift})`));
+  return `(${[isInMap(0, hash), ...shifted].join(' AND ')})`;
+}
+
+const HASH_BYTES = 4;
+/** So an eighth of a map is set. */
+const BITS_PER_HASH = 8;
 
 /** Finds for each candidate which one it is among those of its event, and the stored event. */
 async function judge(client: pg.Client): Promise<void> {
