@@ -30,7 +30,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { arch, availableParallelism, platform, totalmem, userInfo } from 'node:os';
+import { arch, platform, totalmem, userInfo } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { constrainedMemory, kill } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -479,9 +479,6 @@ function serverSettings(layout: Layout): Record<string, string> {
     // pages took 1.6 of 2.5 s for 25,000 rows into 7 M.
     checkpoint_timeout: '15min',
     shared_buffers: between(128, memoryMb / 8, 1024),
-    // For each process that may sort an index the least with which the server starts another one. It is touched again and again, where more
-    // is new memory each time: the key of 7 M rows took 3.4 to 4.0 s with 64MB, 4.1 to 5.3 s with 1GB, and that of 28 M gains as much.
-    maintenance_work_mem: `${32 * Math.min(3, Math.max(2, availableParallelism()))}MB`,
     work_mem: between(8, memoryMb / 256, 64),
     timezone: 'UTC',
     log_timezone: 'UTC',

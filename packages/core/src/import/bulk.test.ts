@@ -210,6 +210,25 @@ describe('the bulk path', () => {
     expect(await indexesOf(database)).toEqual(indexes);
   });
 
+  it.each([[['fillfactor=10']], [['fillfactor=10', 'parallel_workers=1']]])(
+    'a large table has the options %j afterwards that somebody gave it',
+    async (options) => {
+      const database = await createDatabase();
+      await query(database, `ALTER TABLE event SET (${options})`); // rows lie in ten times as many pages
+      await load(database, await writeDays(5));
+
+      const [table] = await query(
+        database,
+        `SELECT ARRAY(SELECT unnest(reloptions) ORDER BY 1) AS options, pg_relation_size(oid)::int AS bytes
+         FROM pg_class
+        WHERE oid = 'event'::regclass`,
+      );
+      expect(table?.bytes).toBeGreaterThan(32 * 1024 * 1024);
+      expect(table?.options).toEqual(options);
+      expect(await indexesOf(database)).toEqual(await indexesOf(await createDatabase()));
+    },
+  );
+
   it('makes nobody wait: with a reader in the table, files go in one by one', async () => {
     const database = await createDatabase();
     const reader = await database.connect('test');

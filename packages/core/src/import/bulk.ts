@@ -83,13 +83,43 @@ export async function beginBulk(
   if (storedRows === 0) await client.query('TRUNCATE event');
   const filter = await filterOfStored(client, storedRows, newRows, leaving, known.filter);
   known.filter = filter;
+  const build = await dropIndexes(client, 'event');
 
   return {
     filter,
     needsFlush: storedRows === 0 && found[0]?.has_minimal_wal === true,
-    finish: await dropIndexes(client, 'event'),
+    finish: () => sortInParts(client, build),
   };
 }
+
+/**
+ * Builds the indexes of `event` with as many processes as the server allows, and little memory: what they sort at a time fits the processor's
+ * cache then, and is no memory that is new to them. The key of 7 M rows took 3.3 s instead of 3.6 s with 64 MB, and 5.1 s with 512 MB; with 28 M
+ * rows it is the same. By itself the server would have no process join in for less than 32 MB each.
+ */
+async function sortInParts(client: pg.Client, build: () => Promise<void>): Promise<void> {
+  const { rows } = await client.query<{ workers: string; before: string | null; bytes: string }>(
+    `SELECT current_setting('max_parallel_maintenance_workers') AS workers, pg_relation_size(oid) AS bytes,
+            (SELECT option_value FROM pg_options_to_table(reloptions) WHERE option_name = 'parallel_workers') AS before
+       FROM pg_class
+      WHERE oid = 'event'::regclass`,
+  );
+  const { workers, before, bytes } = rows[0]!;
+  if (Number(bytes) < MIN_BYTES_TO_SORT_IN_PARTS || (await fenceOf(client))) {
+    await build();
+    return;
+  }
+  await client.query(`SET LOCAL maintenance_work_mem = '16MB'; ALTER TABLE event SET (parallel_workers = ${workers})`);
+  await build();
+  await client.query(
+    before === null
+      ? 'ALTER TABLE event RESET (parallel_workers)'
+      : `ALTER TABLE event SET (parallel_workers = ${before})`,
+  );
+}
+
+/** Other processes take longer to begin than a smaller table takes to sort. */
+const MIN_BYTES_TO_SORT_IN_PARTS = 32 * 1024 * 1024;
 
 /**
  * Fills a table: while it is empty, and nobody reads it, without its indexes, which are built afterwards. So 72,000 rows of `duplicate`
