@@ -411,18 +411,22 @@ function hexValues(digits: v128): v128 {
   return v128.bitselect(decimal, i8x16.add(letter, i8x16.splat(10)), isDecimal);
 }
 
-// Values that are remembered. A table has slots with addresses of entries, 0 where free, at most half of them taken. An entry
-// holds the value's id, its length and its hash, and from VALUE_AT on its bytes, with zeros after them up to a whole vector.
+// Values that are remembered. A table has slots, at most three quarters of them taken. A slot holds the value's hash and length, its id, which
+// is 0 where the slot is free, the address of the vectors that its bytes fill, and the bytes after those, with zeros up to a vector. So a short
+// value lies in one cache line: merchants are many, and each line is waited for. With slots that lead to entries elsewhere, the lookups of
+// 7 M rows took 0.9 instead of 0.45 s.
 
 const SLOTS_AT: usize = 0;
 const MASK_AT: usize = 4;
 const SIZE_AT: usize = 8;
 const FIRST_SLOTS: i32 = 64;
 
-const ID_AT: usize = 0;
+const SLOT_BITS: i32 = 5;
+const HASH_AT: usize = 0;
 const LENGTH_AT: usize = 4;
-const HASH_AT: usize = 8;
-const VALUE_AT: usize = 16;
+const ID_AT: usize = 8;
+const WHOLE_AT: usize = 12;
+const REST_AT: usize = 16;
 
 export const merchants: usize = memory.data(12, 16);
 export const kinds: usize = memory.data(12, 16);
@@ -439,14 +443,14 @@ export function forget(): void {
 }
 
 function createTable(table: usize): void {
-  store<usize>(table, allocate(FIRST_SLOTS * 4), SLOTS_AT);
+  store<usize>(table, allocate(FIRST_SLOTS << SLOT_BITS), SLOTS_AT);
   store<i32>(table, FIRST_SLOTS - 1, MASK_AT);
   store<i32>(table, 0, SIZE_AT);
 }
 
 /** Zeros, which nobody gives back; or 0 where the memory is used up: it never grows, so that its views stay valid. */
 function allocate(bytes: i32): usize {
-  const at = (top + 15) & ~15;
+  const at = (top + 31) & ~31;
   if (at + bytes > usize(memory.size()) << 16) return 0;
   top = at + bytes;
   return at;
@@ -491,23 +495,26 @@ export function find(table: usize, start: usize, stop: i32, nth: i32): i32 {
   return lookUp(table, start, at, vector, fieldEnd - start, i32(hash));
 }
 
-function lookUp(table: usize, start: usize, last: usize, vector: v128, length: usize, hash: i32): i32 {
+function lookUp(table: usize, start: usize, last: usize, rest: v128, length: usize, hash: i32): i32 {
   const mask = load<i32>(table, MASK_AT);
   const slots = load<usize>(table, SLOTS_AT);
-  const whole = last - start;
-  let slot = hash & mask;
-  let entry = load<usize>(slots + (slot << 2));
-  while (entry !== 0) {
-    if (load<i32>(entry, HASH_AT) === hash && load<i32>(entry, LENGTH_AT) === i32(length)) {
-      let at: usize = 0;
-      while (at < whole && !v128.any_true(v128.xor(v128.load(start + at), v128.load(entry + at, VALUE_AT)))) at += 16;
-      if (at === whole && !v128.any_true(v128.xor(vector, v128.load(entry + at, VALUE_AT))))
-        return load<i32>(entry, ID_AT);
+  const hashAndLength = (u64(length) << 32) | u64(u32(hash));
+  let n = hash & mask;
+  while (true) {
+    const slot = slots + (usize(n) << SLOT_BITS);
+    const id = load<i32>(slot, ID_AT);
+    if (load<u64>(slot, HASH_AT) === hashAndLength && !v128.any_true(v128.xor(rest, v128.load(slot, REST_AT)))) {
+      let at = start;
+      let known = load<usize>(slot, WHOLE_AT);
+      while (at < last && !v128.any_true(v128.xor(v128.load(at), v128.load(known)))) {
+        at += 16;
+        known += 16;
+      }
+      if (at === last) return id;
     }
-    slot = (slot + 1) & mask;
-    entry = load<usize>(slots + (slot << 2));
+    if (id === 0) return 0;
+    n = (n + 1) & mask;
   }
-  return 0;
 }
 
 /** Remembers what stands at `value` in a table, unless it is there already or the memory is used up. */
@@ -518,31 +525,34 @@ export function add(table: usize, length: i32, id: i32): void {
   for (let at = 0; at <= whole; at += 16) hash = mix(hash, v128.load(value + at));
   if (lookUp(table, value, value + whole, v128.load(value + whole), length, i32(hash)) !== 0) return;
   const size = load<i32>(table, SIZE_AT);
-  if (size * 2 > load<i32>(table, MASK_AT) && !grow(table)) return;
-  const entry = allocate(i32(VALUE_AT) + whole + 16);
-  if (entry === 0) return;
-  store<i32>(entry, id, ID_AT);
-  store<i32>(entry, length, LENGTH_AT);
-  store<i32>(entry, i32(hash), HASH_AT);
-  memory.copy(entry + VALUE_AT, value, whole + 16);
-  put(load<usize>(table, SLOTS_AT), load<i32>(table, MASK_AT), entry);
+  if (size * 4 > load<i32>(table, MASK_AT) * 3 && !grow(table)) return;
+  const bytes = allocate(whole);
+  if (bytes === 0) return;
+  memory.copy(bytes, value, whole);
+  const slot = freeSlot(load<usize>(table, SLOTS_AT), load<i32>(table, MASK_AT), i32(hash));
+  store<i32>(slot, i32(hash), HASH_AT);
+  store<i32>(slot, length, LENGTH_AT);
+  store<i32>(slot, id, ID_AT);
+  store<usize>(slot, bytes, WHOLE_AT);
+  v128.store(slot, v128.load(value + whole), REST_AT);
   store<i32>(table, size + 1, SIZE_AT);
 }
 
-function put(slots: usize, mask: i32, entry: usize): void {
-  let slot = load<i32>(entry, HASH_AT) & mask;
-  while (load<usize>(slots + (slot << 2)) !== 0) slot = (slot + 1) & mask;
-  store<usize>(slots + (slot << 2), entry);
+function freeSlot(slots: usize, mask: i32, hash: i32): usize {
+  let n = hash & mask;
+  while (load<i32>(slots + (usize(n) << SLOT_BITS), ID_AT) !== 0) n = (n + 1) & mask;
+  return slots + (usize(n) << SLOT_BITS);
 }
 
 function grow(table: usize): bool {
   const before = load<usize>(table, SLOTS_AT);
   const count = load<i32>(table, MASK_AT) + 1;
-  const slots = allocate(count * 8);
+  const slots = allocate(count << (SLOT_BITS + 1));
   if (slots === 0) return false;
-  for (let slot = 0; slot < count; slot += 1) {
-    const entry = load<usize>(before + (slot << 2));
-    if (entry !== 0) put(slots, count * 2 - 1, entry);
+  const end = before + (usize(count) << SLOT_BITS);
+  for (let slot = before; slot < end; slot += 1 << SLOT_BITS) {
+    if (load<i32>(slot, ID_AT) === 0) continue;
+    memory.copy(freeSlot(slots, count * 2 - 1, load<i32>(slot, HASH_AT)), slot, 1 << SLOT_BITS);
   }
   store<usize>(table, slots, SLOTS_AT);
   store<i32>(table, count * 2 - 1, MASK_AT);
