@@ -1,6 +1,7 @@
 import { createServer } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { describe, expect, inject, it } from 'vitest';
-import { createDatabase } from '../../../../test/database.ts';
+import { createDatabase, query } from '../../../../test/database.ts';
 import { isConnectionLost, openDatabase } from './database.ts';
 
 const connectTo = async (url: string) => (await openDatabase(url, '', 'test')).connect('test');
@@ -78,6 +79,25 @@ it('sessions read times and bytes alike, whatever the server’s or the database
   expect(read.rows).toEqual([{ event: 'event', time: new Date('2024-01-01T00:00:00Z'), bytes: Buffer.from('é') }]);
   await other.end();
 });
+
+it.runIf(inject('serverUrl').includes('%2F'))(
+  'on this machine, the server gives a statement no more processes than there are processors, nor more than it allows',
+  async () => {
+    const database = await createDatabase();
+    await query(
+      database,
+      `DO $$ BEGIN
+         EXECUTE format('ALTER DATABASE %I SET max_parallel_workers_per_gather = 500', current_database());
+         EXECUTE format('ALTER DATABASE %I SET max_parallel_maintenance_workers = 0', current_database());
+       END $$`,
+    );
+    const [limits] = await query(
+      database,
+      `SELECT current_setting('max_parallel_workers_per_gather') AS read, current_setting('max_parallel_maintenance_workers') AS build`,
+    );
+    expect(limits).toEqual({ read: String(availableParallelism() - 1), build: '0' });
+  },
+);
 
 it('a session that the server ended counts as a lost connection; a failed statement does not', async () => {
   const database = await createDatabase();

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { availableParallelism } from 'node:os';
 import type pg from 'pg';
 import { describeError, errorCode, MoniepointError } from '../errors.ts';
 import { Client } from './driver.ts';
@@ -41,6 +42,15 @@ const LIMITS = `
                  ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'),
                  ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '15'), ('tcp_keepalives_count', '4'))
          AS ours (name, value) USING (name)`;
+
+/**
+ * A server on this machine gives no statement more processes than there are processors, because they would only take turns: on two, the
+ * indexes of 7 M rows took 4.7 s with PostgreSQL's 2 beside the session's own, and 4.2 s with 1 (medians of five).
+ */
+const PROCESSES = `
+  SELECT set_config(name, least(current_setting(name)::int, ${availableParallelism() - 1})::text, false)
+    FROM (VALUES ('max_parallel_maintenance_workers'), ('max_parallel_workers_per_gather')) AS setting (name)
+   WHERE inet_server_addr() IS NOT DISTINCT FROM inet_client_addr()`;
 
 /**
  * Opens the database that the configuration names. With DATABASE_URL unset the embedded server is started, or joined
@@ -138,7 +148,7 @@ async function connect(url: string, place: string, role: string): Promise<pg.Cli
     await opened.connect();
     // Sent alone: what limit the role has still holds for the message that lifts it, so that one must be short.
     await opened.query('SET statement_timeout = 0');
-    await opened.query(`${SESSION_SETTINGS}; ${LIMITS}`);
+    await opened.query(`${SESSION_SETTINGS}; ${LIMITS}; ${PROCESSES}`);
     // A server on a system that cannot watch its clients refuses this: then a killed import holds its lock for longer.
     await opened.query("SET client_connection_check_interval = '250ms'").catch((error: unknown) => {
       if (errorCode(error) !== '22023') throw error; // invalid_parameter_value

@@ -30,7 +30,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { arch, availableParallelism, platform, totalmem, userInfo } from 'node:os';
+import { arch, platform, totalmem, userInfo } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { constrainedMemory, kill } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -467,7 +467,6 @@ async function readClusterVersion(layout: Layout): Promise<string> {
 function serverSettings(layout: Layout): Record<string, string> {
   const limit = constrainedMemory();
   const memoryMb = Math.floor(Math.min(totalmem(), limit > 0 ? limit : Number.POSITIVE_INFINITY) / 1024 / 1024);
-  const helpers = String(Math.min(2, availableParallelism() - 1));
   const between = (low: number, value: number, high: number) => `${Math.min(high, Math.max(low, Math.floor(value)))}MB`;
   return {
     listen_addresses: '',
@@ -488,10 +487,6 @@ function serverSettings(layout: Layout): Record<string, string> {
     // What was written just now is read again from the system's memory: to have other processes read it took an import of 7 M rows from
     // 14.2 to 15.5 s (medians of six).
     io_method: 'sync',
-    // Processes beside the session's own: 2 as by default, unless they only took turns. On two processors, the indexes of 7 M rows took
-    // 4.7 s with 2, and 4.2 s with 1 (medians of five).
-    max_parallel_maintenance_workers: helpers,
-    max_parallel_workers_per_gather: helpers,
     max_logical_replication_workers: '0',
   };
 }
