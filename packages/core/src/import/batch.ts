@@ -122,8 +122,8 @@ export async function importBatch(
       Object.assign(counts, { accepted: counts.accepted - duplicate, duplicate, conflict });
       later.delete(fileId);
     }
-    if (bulk !== null && way === 'by a pass') await buildIndexes(bulk);
-    if (way !== 'by a pass' && isKept && !run.isDryRun) await summarizePages(client);
+    if (bulk !== null && way !== 'by the index') await buildIndexes(bulk);
+    if ((bulk === null || way === 'by the index') && isKept && !run.isDryRun) await summarizePages(client);
     enter('counting');
     if (isKept) {
       await recount(client, later);

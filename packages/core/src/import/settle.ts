@@ -20,18 +20,17 @@ export const EVENT_COPY = `COPY event (${COLUMNS}) FROM STDIN (FORMAT binary)`;
 export const CANDIDATE_COPY = `COPY candidate (${COLUMNS}, line) FROM STDIN (FORMAT binary)`;
 
 /**
- * The session's own tables. `candidate` holds occurrences of which it is not known yet whether they are the first;
- * `judged` says it of each, and `stored` holds the events that are in their place already. `newcomer` and `leaver` hold the
- * events that entered `event` and left it by SQL, for the rollups. `file_order` says which file comes first.
+ * The session's own tables. `candidate` holds occurrences of which it is not known yet whether they are the first, `stored` the
+ * events that are in their place already, and `ranked` the candidates of all others in their order. `newcomer` and `leaver` hold
+ * the events that entered `event` and left it by SQL, for the rollups. `file_order` says which file comes first.
  *
  * No statement of settling mixes `event`, which may lie on other machines, with changes of tables that do not.
  */
 export async function createSettlingTables(client: pg.Client): Promise<void> {
   await client.query(`
     CREATE TEMP TABLE IF NOT EXISTS candidate (LIKE event, line bigint);
-    CREATE TEMP TABLE IF NOT EXISTS judged
-      (LIKE candidate, file_place bigint, nth bigint, stored_file_id int, is_conflict boolean);
     CREATE TEMP TABLE IF NOT EXISTS stored (LIKE event);
+    CREATE TEMP TABLE IF NOT EXISTS ranked (LIKE candidate, nth bigint);
     CREATE TEMP TABLE IF NOT EXISTS newcomer (LIKE event);
     CREATE TEMP TABLE IF NOT EXISTS leaver (LIKE event);
     CREATE TEMP TABLE IF NOT EXISTS file_order (file_id int PRIMARY KEY, place bigint);
@@ -101,8 +100,7 @@ export type Later = { readonly duplicate: number; readonly conflict: number };
  * that comes later displaces what was stored.
  *
  * @param newFiles rows of theirs that are in `event` already come before those that are candidates
- * @param way null where there are no such rows: files one by one, and files or months that leave; else as chooseWay said. `event` must
- *   have its unique index, unless it is a pass
+ * @param way null where there are no such rows: files one by one, and files or months that leave; else as chooseWay said
  * @returns the later rows of each file that had candidates, the displaced ones included
  */
 export async function settle(
@@ -112,25 +110,21 @@ export async function settle(
 ): Promise<Map<number, Later>> {
   await orderFiles(client, newFiles);
   if (way === 'by a pass') await lookThrough(client);
-  else await lookUp(client);
-  await judge(client);
-  if ((await displace(client)) > 0) await judge(client);
-  // In the order of the index, which is walked once where it is there.
-  await client.query(
-    `INSERT INTO newcomer (${COLUMNS})
-     SELECT ${COLUMNS} FROM judged WHERE stored_file_id IS NULL AND nth = 1 ORDER BY event_id`,
-  );
-  for (const table of way === 'by a pass' ? ['event', 'stored'] : ['event'])
-    await client.query(`INSERT INTO ${table} (${COLUMNS}) SELECT ${COLUMNS} FROM newcomer`);
-  const addDuplicates = () => withoutLoops(client, () => client.query(ADD_DUPLICATES));
+  else if (way !== 'by a join') await lookUp(client);
+  const stored: Stored = way === 'by a join' ? 'event' : 'stored';
+  const newFileIds = newFiles.map(({ fileId }) => fileId);
+  await displace(client, stored, newFileIds);
+  await rank(client, stored);
+
+  const addDuplicates = () => withoutLoops(client, () => client.query(laterOnes(stored)));
   if (way === null) await addDuplicates();
   else await fillFast(client, 'duplicate', addDuplicates);
+  // In the order of the index, which is walked once where it is there.
+  await client.query(`INSERT INTO newcomer (${COLUMNS}) SELECT ${COLUMNS} FROM ranked WHERE nth = 1 ORDER BY event_id`);
+  for (const table of way === 'by a pass' ? ['event', 'stored'] : ['event'])
+    await client.query(`INSERT INTO ${table} (${COLUMNS}) SELECT ${COLUMNS} FROM newcomer`);
 
-  await followRepairs(
-    client,
-    newFiles.map(({ fileId }) => fileId),
-    way === null ? 'newcomer' : way === 'by a pass' ? 'stored' : 'event',
-  );
+  await followRepairs(client, newFileIds, way === null ? 'newcomer' : way === 'by a pass' ? 'stored' : 'event');
 
   return countLater(client);
 }
@@ -150,20 +144,24 @@ async function countLater(client: pg.Client): Promise<Map<number, Later>> {
   return later;
 }
 
-const ADD_DUPLICATES = `
+/** Where the events of the candidates are found: in a copy of them, or among all. */
+type Stored = 'stored' | 'event';
+
+/** Adds all candidates to `duplicate` but the first of an event that is not stored. */
+const laterOnes = (stored: Stored) => `
   INSERT INTO duplicate (${COLUMNS}, line, is_conflict)
-  SELECT ${COLUMNS}, line, is_conflict
-    FROM judged
-   WHERE stored_file_id IS NOT NULL
+  SELECT ${columnsOf('c')}, c.line, ${differs('c', 'e')}
+    FROM candidate c
+    JOIN ${stored} e ON e.event_id = c.event_id
    UNION ALL
-  SELECT ${columnsOf('j')}, j.line, ${differs('j', 'first')}
-    FROM judged j
-    JOIN judged first ON first.event_id = j.event_id AND first.nth = 1 AND first.stored_file_id IS NULL
-   WHERE j.stored_file_id IS NULL AND j.nth > 1`;
+  SELECT ${columnsOf('r')}, r.line, ${differs('r', 'first')}
+    FROM ranked r
+    JOIN ranked first ON first.event_id = r.event_id AND first.nth = 1
+   WHERE r.nth > 1`;
 
 /** Empties the session's tables for the next batch. */
 export async function clearSettlingTables(client: pg.Client): Promise<void> {
-  await client.query('TRUNCATE candidate, judged, stored, newcomer, leaver, file_order, wanted, found');
+  await client.query('TRUNCATE candidate, stored, ranked, newcomer, leaver, file_order, wanted, found');
 }
 
 /** A file that is read once more beside its loaded version stands at the same place, so that it displaces nothing. */
@@ -189,8 +187,11 @@ async function lookUp(client: pg.Client): Promise<void> {
   );
 }
 
-/** How a bulk load finds what is stored. For a pass the indexes need not be built yet, so that they are built with what was settled. */
-export type Way = 'by the index' | 'by a pass';
+/**
+ * How a bulk load finds what is stored. Only for the first one the indexes need to be there; else they are built when all is
+ * settled.
+ */
+export type Way = 'by the index' | 'by a pass' | 'by a join';
 
 /** Call it when all candidates and rejects are there. */
 export async function chooseWay(client: pg.Client): Promise<Way> {
@@ -201,12 +202,11 @@ export async function chooseWay(client: pg.Client): Promise<Way> {
             pg_relation_size('event')::float8 AS bytes`,
   );
   const { ids, times, bytes } = rows[0]!;
-  const isTooMuch = ids + times > MAX_HASHES;
-  const isTooLittle = times === 0 && ids < bytes / MIN_BYTES_PER_ID;
-  return isTooMuch || isTooLittle ? 'by the index' : 'by a pass';
+  if (ids + times > MAX_HASHES) return 'by a join';
+  return times === 0 && ids < bytes / MIN_BYTES_PER_ID ? 'by the index' : 'by a pass';
 }
 
-/** Up to six bytes of bit maps each, which every process reads. */
+/** Up to six bytes of bit maps each, which every process reads, and which fit no processor's cache any more. */
 const MAX_HASHES = 2_000_000;
 /** A row of `event` with its header and pointer. */
 const STORED_ROW_BYTES = 76;
@@ -266,42 +266,46 @@ const HASH_BYTES = 4;
 /** So an eighth of a map is set, or less. */
 const BITS_PER_HASH = 8;
 
-/** Finds for each candidate which one it is among those of its event, and the stored event. */
-async function judge(client: pg.Client): Promise<void> {
-  await client.query('TRUNCATE judged');
-  await client.query(
-    `INSERT INTO judged (${COLUMNS}, line, file_place, nth, stored_file_id, is_conflict)
-     SELECT ${columnsOf('c')}, c.line, c.place, c.nth, e.file_id, ${differs('c', 'e')}
-       FROM (SELECT candidate.*, place,
-                    row_number() OVER (PARTITION BY event_id ORDER BY place, line NULLS FIRST) AS nth
-               FROM candidate
-               JOIN file_order USING (file_id)) c
-       LEFT JOIN stored e ON e.event_id = c.event_id`,
-  );
-}
-
 /**
  * Takes stored events out of which an earlier occurrence is among the candidates. They become candidates themselves, and
  * so do the later occurrences that were compared with them.
- *
- * @returns how many events were taken out
  */
-async function displace(client: pg.Client): Promise<number> {
+async function displace(client: pg.Client, stored: Stored, newFileIds: readonly number[]): Promise<void> {
+  const hasOlder = (table: Stored | 'candidate') => `EXISTS (SELECT FROM ${table} WHERE file_id <> ALL ($1))`;
+  const { rows } = await client.query<{ may_be: boolean }>(
+    `SELECT ${hasOlder('candidate')} OR ${hasOlder(stored)} AS may_be`,
+    [newFileIds],
+  );
+  if (rows[0]?.may_be !== true) return; // the new files were read in their order
   const { rowCount } = await withoutLoops(client, () =>
     client.query(
-      `WITH late AS MATERIALIZED (SELECT event_id
-                                    FROM judged
-                                    JOIN file_order o ON o.file_id = stored_file_id
-                                   WHERE nth = 1 AND file_place < o.place),
-            displaced AS (SELECT ${COLUMNS} FROM stored WHERE event_id IN (SELECT event_id FROM late)),
+      `WITH displaced AS MATERIALIZED
+              (SELECT ${columnsOf('e')}
+                 FROM ${stored} e
+                 JOIN file_order o USING (file_id)
+                WHERE EXISTS (SELECT FROM candidate c
+                                JOIN file_order earlier USING (file_id)
+                               WHERE c.event_id = e.event_id AND earlier.place < o.place)),
             counted AS (INSERT INTO leaver (${COLUMNS}) SELECT ${COLUMNS} FROM displaced)
        INSERT INTO candidate (${COLUMNS}, line) SELECT ${COLUMNS}, NULL FROM displaced`,
     ),
   );
-  if (!rowCount) return 0;
+  if (!rowCount) return;
   // With their file: what a version held that was replaced may be there again.
-  for (const table of ['event', 'stored'])
+  for (const table of new Set(['event', stored]))
     await client.query(`DELETE FROM ${table} WHERE (event_id, file_id) IN (SELECT event_id, file_id FROM leaver)`);
   await freeDuplicatesOfLeavers(client);
-  return rowCount;
+}
+
+/** Finds for each candidate of an event that is not stored which one it is among those. */
+async function rank(client: pg.Client, stored: Stored): Promise<void> {
+  await withoutLoops(client, () =>
+    client.query(
+      `INSERT INTO ranked (${COLUMNS}, line, nth)
+       SELECT ${COLUMNS}, line, row_number() OVER (PARTITION BY event_id ORDER BY place, line NULLS FIRST)
+         FROM candidate c
+         JOIN file_order USING (file_id)
+        WHERE NOT EXISTS (SELECT FROM ${stored} e WHERE e.event_id = c.event_id)`,
+    ),
+  );
 }
