@@ -41,6 +41,7 @@ export const SHAPES: Readonly<Record<string, (fields: readonly string[], isHeade
   'regions with a comma': (fields, isHeader) => (isHeader ? fields : fields.with(REGION, `"${fields[REGION]}, NG"`)),
   'columns in another order': (fields) => fields.toReversed(),
   'lines that end with CR and LF': (fields) => fields.with(-1, `${fields.at(-1)}\r`),
+  'spaces around every field': (fields) => fields.map((field) => ` ${field} `),
 };
 
 const TIME = 2;
@@ -52,17 +53,33 @@ const withTime = (fields: readonly string[], ending: string) =>
   fields.with(TIME, `${fields[TIME]}${fields[TIME]?.length === '2024-01-31T10:00:00'.length ? ending : ''}`);
 
 /** Writes the same records in another way, unless they lie there already. */
-export function reshape({ folder, files }: BenchData, shape: string): BenchData {
-  const target = `${folder}-${files.length}-${shape.replaceAll(' ', '-')}`;
+export function reshape(data: BenchData, shape: string): BenchData {
+  return rewrite(data, shape, (path) => {
+    const lines = readFileSync(path, 'latin1').trimEnd().split('\n');
+    return `${lines.map((line, index) => SHAPES[shape]!(line.split(','), index === 0).join(',')).join('\n')}\n`;
+  });
+}
+
+/** Writes the same records, those of each file once more at the end of the next one, unless they lie there already. */
+export function overlap(data: BenchData): BenchData {
+  return rewrite(data, 'overlap', (path, before) => {
+    const earlier = before === undefined ? '' : readFileSync(before, 'latin1');
+    return readFileSync(path, 'latin1') + earlier.slice(earlier.indexOf('\n') + 1);
+  });
+}
+
+function rewrite(
+  { folder, files }: BenchData,
+  name: string,
+  contentOf: (path: string, before: string | undefined) => string,
+): BenchData {
+  const target = `${folder}-${files.length}-${name.replaceAll(' ', '-')}`;
   if (!existsSync(target)) {
     const unfinished = `${target}.new`;
     rmSync(unfinished, { recursive: true, force: true });
     mkdirSync(unfinished);
-    for (const path of files) {
-      const lines = readFileSync(path, 'latin1').trimEnd().split('\n');
-      const written = lines.map((line, index) => SHAPES[shape]!(line.split(','), index === 0).join(','));
-      writeFileSync(join(unfinished, basename(path)), `${written.join('\n')}\n`, 'latin1');
-    }
+    for (const [index, path] of files.entries())
+      writeFileSync(join(unfinished, basename(path)), contentOf(path, files[index - 1]), 'latin1');
     renameSync(unfinished, target);
   }
   return describe(target);

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openDatabase, withSession } from '@moniepoint/core/db/database';
 import { CONTENDERS, type Contender, type Outcome, runMoniepoint } from './contenders.ts';
-import { type BenchData, describe, prepareData, reshape, SHAPES } from './data.ts';
+import { type BenchData, describe, overlap, prepareData, reshape, SHAPES } from './data.ts';
 import { type Measure, machineFacts, medianOf, type Result, writeResults } from './document.ts';
 
 const { values: flags } = parseArgs({
@@ -89,7 +89,10 @@ async function measureOurselves(data: BenchData): Promise<Measure[]> {
     'small' | 'large' | 'smallMb' | 'largeMb' | 'unchanged' | 'dayLarge' | 'dayEmpty',
     number[]
   >;
-  const shapes = Object.keys(SHAPES).map((name) => ({ name, data: reshape(small, name), seconds: [] as number[] }));
+  const shapes = [
+    ...Object.keys(SHAPES).map((name) => ({ name, data: reshape(small, name), seconds: [] as number[] })),
+    { name: 'those of each file once more in the next one', data: overlap(small), seconds: [] as number[] },
+  ];
   let smallRows = 0;
   let largeRows = 0;
   for (let round = 1; round <= rounds; round += 1) {

@@ -59,6 +59,7 @@ const COLON: i32 = 0x3a;
 const CAPITAL_T: i32 = 0x54;
 const CAPITAL_Z: i32 = 0x5a;
 const SPACE: i32 = 0x20;
+const TAB: i32 = 0x09;
 const LAST_ASCII: i32 = 0x7f;
 
 const MAX_NAIRA_DIGITS: usize = 13;
@@ -147,13 +148,13 @@ function commasIn(column: i32): i32 {
 }
 
 /**
- * Puts a record to `arranged` with its columns in their order, and with quotes only around those that need them; returns where the
- * next record begins. Or 0 where it is not whole or not on one line, where one of its quotes or the number of its fields is wrong,
+ * Puts a record to `arranged` with its columns in their order, with quotes only around those that need them, and without spaces and tabs
+ * around the others; returns where the next record begins. Or 0 where it is not whole or not on one line, where one of its quotes or the number of its fields is wrong,
  * where a field that nobody asked for may be no text, and where it stands in this form already.
  */
 function arrange(start: usize): usize {
   const limit = start + ARRANGED_BYTES;
-  let hasQuotes = false;
+  let isOther = !isInOrder;
   let at = start;
   let byte: i32 = 0;
   let field = 0;
@@ -162,9 +163,9 @@ function arrange(start: usize): usize {
     let from = at;
     let to: usize;
     let commas = 0;
+    let needsQuotes = false;
     if (load<u8>(at) === QUOTE) {
-      hasQuotes = true;
-      let needsQuotes = false;
+      isOther = true;
       for (;;) {
         at = nextSpecial(at + 1);
         byte = load<u8>(at);
@@ -179,7 +180,8 @@ function arrange(start: usize): usize {
         }
       }
       to = at;
-      if (commas === 0 && !needsQuotes) {
+      if (commas > 0) needsQuotes = true;
+      if (!needsQuotes) {
         from += 1;
         to -= 1;
       }
@@ -196,12 +198,18 @@ function arrange(start: usize): usize {
       for (; from < to; from += 1) if (i32(load<u8>(from)) > LAST_ASCII) return 0;
       continue;
     }
+    if (!needsQuotes) {
+      const length = to - from;
+      while (from < to && isBlank(from)) from += 1;
+      while (to > from && isBlank(to - 1)) to -= 1;
+      if (to - from < length) isOther = true;
+    }
     const span = spans + column * SPAN_BYTES;
     store<usize>(span, from, START_AT);
     store<usize>(span, to, END_AT);
     store<i32>(span, commas, COMMAS_AT);
   }
-  if (field !== fieldCount || (isInOrder && !hasQuotes)) return 0;
+  if (field !== fieldCount || !isOther) return 0;
 
   let to = arranged;
   for (let column = 0; column < COLUMNS; column += 1) {
@@ -215,6 +223,11 @@ function arrange(start: usize): usize {
   }
   store<u8>(to - 1, LF);
   return at;
+}
+
+function isBlank(at: usize): bool {
+  const byte: i32 = load<u8>(at);
+  return byte === SPACE || byte === TAB;
 }
 
 /** Of the bytes that may end a field, each where its lower half says; elsewhere one that does not belong there. */
@@ -241,7 +254,7 @@ function takeOne(start: usize, line: f64, newMerchant: i32, merchantCommas: i32,
 
   const time = merchantEnd + 1;
   if (load<u64>(time) !== dateWord || load<u16>(time, 8) !== dateRest) {
-    if (load<u8>(time) !== QUOTE) stopped = NEW_DATE;
+    if (load<u8>(time) !== QUOTE && !isBlank(time)) stopped = NEW_DATE;
     fieldStart = time;
     return 0;
   }
@@ -324,6 +337,7 @@ function takeOne(start: usize, line: f64, newMerchant: i32, merchantCommas: i32,
   // Only now, when the record is known to be good: one that is rejected makes no merchant known.
   if (merchant === 0) {
     if (newMerchant === 0) {
+      if (start !== arranged && (isBlank(merchantStart) || isBlank(merchantEnd - 1))) return 0;
       stopped = NEW_MERCHANT;
       fieldStart = merchantStart;
       fieldEnd = merchantEnd;

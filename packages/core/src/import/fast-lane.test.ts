@@ -115,6 +115,13 @@ describe('the fast lane writes what the slow lane writes', () => {
     ['a merchant with a quote', { merchant_id: '"""A"" B"' }],
     ['64 characters', { merchant_id: 'M'.repeat(64) }],
     ['spaces around a field', { merchant_id: ' A ', status: ' SUCCESS ' }],
+    ['other spaces around texts', { merchant_id: ' \u00a0A\v ', region: '\u00a0LAGOS', event_type: '\u3000' }],
+    ['spaces alone', { region: '  ', channel: ' ', merchant_tier: '\t', event_type: ' ' }],
+    ['spaces and a comma in quotes', { region: '" LAGOS, IKEJA "', amount: ' 5 ' }],
+    [
+      'spaces and tabs around everything',
+      Object.fromEntries(Object.entries(VALID_FIELDS).map(([name, value]) => [name, ` \t${value}\t `])),
+    ],
     [
       'lower case',
       { product: 'pos', status: 'success', channel: 'app', merchant_tier: 'premium', region: 'lagos', event_type: 'x' },
@@ -130,6 +137,17 @@ describe('the fast lane writes what the slow lane writes', () => {
     expect(expectSame(second({ [name]: `"${value}"` }))).toBe(1);
   });
 
+  it.each(Object.entries(VALID_FIELDS))('and takes it with spaces around %s, also in quotes', (name, value) => {
+    expect(expectSame(second({ [name]: ` ${value}\t` }))).toBe(1);
+    expect(expectSame(second({ [name]: `"\t${value} "` }))).toBe(1);
+  });
+
+  it('and known without spaces, it is known with them', () => {
+    const padded = row().replaceAll(',', ' ,\t');
+    expect(expectSame([HEADER, row(), padded, ` ${padded} `, row(), padded, ''].join('\n'))).toBe(4);
+    expect(expectSame([HEADER, padded, row(), padded, ''].join('\r\n'))).toBe(1);
+  });
+
   it.each([
     ['a point without digits', { event_timestamp: '2024-01-05T10:00:00.' }],
     ['a point without digits before Z', { event_timestamp: '2024-01-05T10:00:00.Z' }],
@@ -143,7 +161,11 @@ describe('the fast lane writes what the slow lane writes', () => {
     ['an offset that ends with a colon', { event_timestamp: '2024-01-05T10:00:00+01:' }],
     ['an offset with seconds', { event_timestamp: '2024-01-05T10:00:00+01:00:00' }],
     ['an offset without a sign', { event_timestamp: '2024-01-05T10:00:00 01:00' }],
-    ['a space after the time', { event_timestamp: '2024-01-05T10:00:00 ' }],
+    ['another space around the time', { event_timestamp: '\u00a02024-01-05T10:00:00' }],
+    ['a line tabulation after the time', { event_timestamp: '2024-01-05T10:00:00\v' }],
+    ['a space within the time', { event_timestamp: '2024-01-05T10:00: 00' }],
+    ['spaces alone for the amount', { amount: '  ' }],
+    ['a space before the quotes', { region: ' "LAGOS"' }],
     ['a date alone', { event_timestamp: '2024-01-05' }],
     ['lower-case t', { event_timestamp: '2024-01-05t10:00:00' }],
     ['zero bytes where no date was seen yet', { event_timestamp: `${'\0'.repeat(10)}T10:00:00` }],
@@ -306,10 +328,16 @@ describe('any file, in any pieces', () => {
     .map((parts) => parts.join(''));
   const TIME = 2;
   const line = fc
-    .tuple(fc.tuple(...Object.values(usual).map(field)), fc.option(timestamp), fc.option(fc.array(fc.boolean())))
-    .map(([fields, otherTime, isQuoted]) =>
+    .tuple(
+      fc.tuple(...Object.values(usual).map(field)),
+      fc.option(timestamp),
+      fc.option(fc.array(fc.boolean())),
+      fc.option(fc.array(fc.constantFrom('', ' ', '\t', '  ', '\u00a0', '\v'))),
+    )
+    .map(([fields, otherTime, isQuoted, around]) =>
       fields
         .with(TIME, otherTime ?? (fields[TIME] as string))
+        .map((text, index) => `${around?.[2 * index] ?? ''}${text}${around?.[2 * index + 1] ?? ''}`)
         .map((text, index) =>
           isQuoted?.[index] === true || text.includes(',') ? `"${text.replaceAll('"', '""')}"` : text,
         ),

@@ -9,8 +9,8 @@
  * merchant, its product and event type, or its status, channel, region and tier good as they stand, their raw bytes are
  * kept with the ids it gave; the same bytes then mean the same again, since these rules look at nothing but the field.
  * There are few of the latter, but many merchants: so one that is not known yet is judged here, by the slow lane's rule.
- * A record whose columns stand in another order, or that has quotes, is arranged first: columns in order, quotes only where a
- * comma or a quote asks for them. So each field has one form, by which it is remembered.
+ * A record whose columns stand in another order, or that has quotes or spaces around its fields, is arranged first: columns in order,
+ * quotes only where a comma or a quote asks for them, else no spaces. So each field has one form, by which it is remembered.
  *
  * The bytes are looked at in WebAssembly (assembly/fast-lane.ts), sixteen at a time. What comes up once a day or once a merchant
  * is asked for here.
@@ -194,7 +194,7 @@ export function createFastLane(
     take: canTake ? (start, state) => takeFrom(input + start, state) - input : (start) => start,
     learn(fields, keys, hasCr) {
       if (fields.some((field) => LINE_END.test(field))) return;
-      const [, merchant = '', , product, eventType, , ...context] = fields.map(quoted);
+      const [, merchant = '', , product, eventType, , ...context] = fields.map(arranged);
       remember(scan.merchants, merchant, keys.merchantKey);
       remember(scan.kinds, `${product},${eventType}`, keys.kindKey);
       remember(scan.contexts, `${context.join(',')}${hasCr && isInOrder ? '\r' : ''}`, keys.contextKey);
@@ -208,7 +208,8 @@ const DAY_US = 86_400_000_000n;
 const MAX_US = 7_258_118_400_000_000n; // 2200-01-01
 
 /** As the field stands in an arranged record. */
-const quoted = (field: string) => (/[",]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field);
+const arranged = (field: string) =>
+  /[",]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field.replace(/^[ \t]+|[ \t]+$/g, '');
 
 /** The text of such a field. */
 const unquoted = (field: string) => (field.startsWith('"') ? field.slice(1, -1).replaceAll('""', '"') : field);
