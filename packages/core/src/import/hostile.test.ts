@@ -250,6 +250,13 @@ describe('limits', () => {
     },
   );
 
+  it('a file whose every row has a region of its own is loaded: it is a free text', async () => {
+    const rows = Array.from({ length: 110_000 }, (_, n) => row({ event_id: eventId(n), region: `R${n}` }));
+    const database = await createDatabase();
+    expect((await load(database, [writeActivities(createFolder(), 'a.csv', rows)])).counts.accepted).toBe(110_000);
+    expect(await query(database, 'SELECT count(DISTINCT region)::int FROM activity')).toEqual([{ count: 110_000 }]);
+  });
+
   it('a file whose every row has a merchant of its own is loaded with a warning', async () => {
     const rows = Array.from({ length: 100_000 }, (_, n) => row({ event_id: eventId(n), merchant_id: `M${n}` }));
     const path = writeActivities(createFolder(), 'a.csv', rows);

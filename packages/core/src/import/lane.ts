@@ -43,9 +43,9 @@ const MAX_BLOCK_BYTES = 1024 * 1024;
 
 /**
  * How many different texts there may be, which all have to be kept in memory: a file with more of them has something else
- * in its columns. Two million merchants take about 1 GB.
+ * in its columns. Two million merchants take about 1 GB, a million contexts 600 MB: the region, a free text, is among those.
  */
-export const MAX_TEXTS: Texts<number> = { merchants: 3_000_000, kinds: 100_000, contexts: 100_000 };
+export const MAX_TEXTS: Texts<number> = { merchants: 3_000_000, kinds: 100_000, contexts: 1_000_000 };
 
 const WHERE_TEXTS_STAND: Texts<string> = {
   merchants: 'merchants (merchant_id)',
