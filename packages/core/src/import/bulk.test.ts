@@ -210,7 +210,8 @@ describe('the bulk path', () => {
     expect(await indexesOf(database)).toEqual(indexes);
   });
 
-  it.each([[['fillfactor=10']], [['fillfactor=10', 'parallel_workers=1']]])(
+  // Where events are distributed, each node builds its own indexes, and this table has no rows.
+  it.skipIf(process.env.CITUS_URL).each([[['fillfactor=10']], [['fillfactor=10', 'parallel_workers=1']]])(
     'a large table has the options %j afterwards that somebody gave it',
     async (options) => {
       const database = await createDatabase();
