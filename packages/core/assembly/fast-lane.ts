@@ -149,8 +149,8 @@ function commasIn(column: i32): i32 {
 
 /**
  * Puts a record to `arranged` with its columns in their order, with quotes only around those that need them, and without spaces and tabs
- * around the others; returns where the next record begins. Or 0 where it is not whole or not on one line, where one of its quotes or the number of its fields is wrong,
- * where a field that nobody asked for may be no text, and where it stands in this form already.
+ * around the others; returns where the next record begins. Or 0 where it is not whole or not on one line, where one of its quotes or the
+ * number of its fields is wrong, where a field that nobody asked for may be no text, and where it stands in this form already.
  */
 function arrange(start: usize): usize {
   const limit = start + ARRANGED_BYTES;
