@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -121,6 +121,23 @@ describe('the bulk path', () => {
       expect(await indexesOf(database)).toEqual(indexes);
       expect(await load(database, paths, { jobs })).toMatchObject({ counts: { read: 0 }, snapshot: result.snapshot });
     }
+  });
+
+  it('has its indexes, and everything counted, also where each row is told twice', async () => {
+    const paths = await writeDays(5);
+    const once = await createDatabase();
+    await load(once, paths);
+    const again = paths.map((path) => path.replace('activities_20', 'activities_21'));
+    for (const [index, path] of paths.entries()) copyFileSync(path, again[index] as string);
+    const database = await createDatabase();
+    const indexes = await indexesOf(database);
+    const { counts, snapshot } = await load(database, [...paths, ...again]);
+    expect(snapshot?.dataVersion, 'one transaction').toBe(1);
+    const first = await query(once, 'SELECT count(*)::int FROM event');
+    expect(await query(database, 'SELECT count(*)::int FROM event')).toEqual(first);
+    expect(counts.accepted).toBe(first[0]?.count);
+    expect(await indexesOf(database)).toEqual(indexes);
+    await expectVerified(database);
   });
 
   it('also into a table that holds events, among them some of the new ones', async () => {

@@ -4,6 +4,8 @@ import { expect, inject, it } from 'vitest';
 import { createDatabase, query } from '../../../../test/database.ts';
 import { numRuns } from '../../../../test/long.ts';
 import { withSession } from '../db/database.ts';
+import { record } from './ledger.ts';
+import { noCounts } from './progress.ts';
 import { createSettlingTables, isAmong, setAside, settle, type Way } from './settle.ts';
 
 /** One row of a file; its line is its place among all rows. */
@@ -132,15 +134,20 @@ async function insert(client: pg.Client, table: string, rows: readonly (readonly
     await client.query(`INSERT INTO ${table} VALUES (${values.map((_, at) => `$${at + 1}`)})`, [...values]);
 }
 
-async function recordLoaded(client: pg.Client, fileId: number, name: string): Promise<void> {
-  await client.query(
-    `INSERT INTO ledger (file_id, run_id, status, path, name, size_bytes, rows_read, accepted, duplicate, conflict, rejected, coerced,
-                         rejected_by_reason, coerced_by_column, started_at, finished_at, program_version)
-     OVERRIDING SYSTEM VALUE
-     VALUES ($1, 1, 'loaded', $2, $2, 0, 0, 0, 0, 0, 0, 0, '{}', '{}', now(), now(), '')`,
-    [fileId, name],
-  );
-}
+const recordLoaded = (client: pg.Client, fileId: number, name: string) =>
+  record(client, [
+    {
+      fileId,
+      runId: 1,
+      status: 'loaded',
+      file: { path: name, name, sizeBytes: 0, mtimeNs: 0n },
+      content: null,
+      header: null,
+      counts: noCounts(),
+      error: null,
+      startedAt: new Date(),
+    },
+  ]);
 
 const read = async (client: pg.Client, text: string) =>
   sorted((await client.query<unknown[]>({ text, rowMode: 'array' })).rows);
