@@ -1,11 +1,11 @@
 /** A lane in a thread of its own: reads the files it is told, and is ahead of whoever takes the blocks by a few of them. */
 
-import { setFlagsFromString } from 'node:v8';
 import { parentPort } from 'node:worker_threads';
 import { MoniepointError } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
 import type { Rows } from './encode.ts';
 import { type Block, createLane } from './lane.ts';
+import { stopYoungSpaces } from './young-space.ts';
 
 /** To the lane: read a file, or go on because a block was taken. Rows come back to be filled again. */
 export type ToLane =
@@ -21,12 +21,7 @@ export type FromLane =
 /** Blocks on their way: enough that neither side waits, and about 3 MB of memory a lane. */
 const MAX_AHEAD = 8;
 
-/*
- * V8 gives young objects (its semi-spaces) more and more room, up to 32 MB a thread, while some of them live on, and what is on its way
- * through an import does. From here on no thread of the process gets more: 7 M rows take 132 instead of 148 MB, in the same time. It is set
- * here, because each new thread sets it back to 2 for all; and when the lanes are closed.
- */
-setFlagsFromString('--semi-space-growth-factor=1');
+stopYoungSpaces();
 
 const port = parentPort!;
 const lane = createLane();

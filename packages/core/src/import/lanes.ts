@@ -1,6 +1,5 @@
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { MoniepointError } from '../errors.ts';
 import { addTexts, createLaneKeys, forgetTexts, type LaneKeys } from './codes.ts';
@@ -90,7 +89,6 @@ function openThreads(files: readonly SourceFile[], strict: boolean, jobs: number
     },
     close: async () => {
       await Promise.all(threads.map(({ close }) => close()));
-      setFlagsFromString('--semi-space-growth-factor=2'); // as it was before a lane changed it: a server may go on for long
     },
   };
 }

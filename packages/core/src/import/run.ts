@@ -35,6 +35,7 @@ import { addCounts, type FileResult, type ImportResult, noCounts, type Report } 
 import { readKeptFrom } from './retention.ts';
 import { createPatience, isTransient, waitFor } from './retry.ts';
 import { createSettlingTables } from './settle.ts';
+import { letYoungSpacesGrow, stopYoungSpaces } from './young-space.ts';
 
 export type ImportOptions = Thresholds & {
   /** Turns each repair into a reject. */
@@ -75,30 +76,47 @@ export async function runImport(
   signal: AbortSignal,
 ): Promise<ImportResult> {
   const begin = performance.now();
-  const discovery = await look(paths, options);
-  const done: Done = { discovery, runId: null, before: undefined, results: new Map(), toPrune: [], pruned: [] };
+  stopYoungSpaces();
+  try {
+    const discovery = await look(paths, options);
+    const done: Done = { discovery, runId: null, before: undefined, results: new Map(), toPrune: [], pruned: [] };
+    const snapshot = await importPatiently(database, paths, options, done, report, signal);
+    const { files, ignored } = done.discovery;
+    const results = files.map((file) => done.results.get(file) as FileResult);
+    const counts = noCounts();
+    for (const { status, counts: one } of results)
+      if (status === 'loaded' || status === 'superseded') addCounts(counts, one);
+    return {
+      outcome: outcomeOf(results),
+      isDryRun: options.isDryRun,
+      files: results,
+      ignored,
+      pruned: done.pruned,
+      counts,
+      before: done.before ?? null,
+      snapshot,
+      elapsedMs: Math.round(performance.now() - begin),
+    };
+  } finally {
+    letYoungSpacesGrow();
+  }
+}
+
+/** Where a session ends before all is done, in another one. */
+async function importPatiently(
+  database: Database,
+  paths: readonly string[],
+  options: ImportOptions,
+  done: Done,
+  report: Report,
+  signal: AbortSignal,
+): Promise<Snapshot | null> {
   const patience = createPatience(options.retryForMs ?? RETRY_FOR_MS);
   for (;;) {
     const doneBefore = done.results.size;
     const lockWaitMs = Math.max(options.lockWaitMs, patience.leftMs());
     try {
-      const snapshot = await importOnce(database, paths, { ...options, lockWaitMs }, done, report, signal);
-      const { files, ignored } = done.discovery;
-      const results = files.map((file) => done.results.get(file) as FileResult);
-      const counts = noCounts();
-      for (const { status, counts: one } of results)
-        if (status === 'loaded' || status === 'superseded') addCounts(counts, one);
-      return {
-        outcome: outcomeOf(results),
-        isDryRun: options.isDryRun,
-        files: results,
-        ignored,
-        pruned: done.pruned,
-        counts,
-        before: done.before ?? null,
-        snapshot,
-        elapsedMs: Math.round(performance.now() - begin),
-      };
+      return await importOnce(database, paths, { ...options, lockWaitMs }, done, report, signal);
     } catch (error) {
       const waitMs = patience.nextWait(done.results.size > doneBefore);
       if (signal.aborted || waitMs === null || !isTransient(error, done.runId !== null)) throw error;
@@ -355,9 +373,9 @@ async function importInBatches(
 ): Promise<void> {
   if (planned.length === 0) return;
   const files = planned.map(({ file }) => file);
-  const dictionaries = await run.dictionaries();
   const lanes = openLanes(files, strict, jobs ?? defaultJobs());
   try {
+    const dictionaries = await run.dictionaries(); // meanwhile the lanes begin
     let storedRows = rowsBefore;
     let mayBulk = how !== 'one by one';
     const known: KnownIds = { filter: null };

@@ -12,6 +12,7 @@ import { readBlocks, refusePastThresholds } from './load.ts';
 import { addCounts, type Counts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
 import { storedRows } from './rejects.ts';
 import { type ImportOptions, outcomeOf } from './run.ts';
+import { letYoungSpacesGrow, stopYoungSpaces } from './young-space.ts';
 
 export type ValidationOptions = Pick<ImportOptions, 'strict' | 'maxRejects' | 'maxRejectRate' | 'jobs'>;
 
@@ -53,6 +54,7 @@ export async function runValidation(
 ): Promise<ImportResult> {
   const begin = performance.now();
   const { files, ignored } = await discover(paths);
+  stopYoungSpaces();
   report({ type: 'plan', files: files.length, sizeBytes: files.reduce((sum, one) => sum + one.sizeBytes, 0), ignored });
   const dictionaries = emptyDictionaries();
   const admission = createAdmission(dictionaries, null);
@@ -114,6 +116,7 @@ export async function runValidation(
     }
   } finally {
     await lanes.close();
+    letYoungSpacesGrow();
   }
 
   const counts = noCounts();
