@@ -12,7 +12,7 @@ import { addIds, createFilter, type Filter, sizeOfFilter } from './filter.ts';
  * commit, so that nobody sees it without them; the API reads other tables and goes on.
  */
 export type Bulk = {
-  /** Knows every stored event that stays. */
+  /** Knows every stored event but those of versions that leave. */
   readonly filter: Filter;
   /** The commit waits until the table is on disk, because none of its rows is in the WAL. */
   readonly needsFlush: boolean;
@@ -20,7 +20,7 @@ export type Bulk = {
   readonly finish: () => Promise<void>;
 };
 
-/** The filter of the batch before, which knows all that was stored by then; null before the first one. */
+/** A filter that knows all that was stored by the batches before; null where there is none. */
 export type KnownIds = { filter: Filter | null };
 
 /** Below this the bulk path gains too little for holding the table. */
@@ -82,7 +82,7 @@ export async function beginBulk(
   // An empty table is made anew, so that where wal_level is minimal its rows need no WAL.
   if (storedRows === 0) await client.query('TRUNCATE event');
   const filter = await filterOfStored(client, storedRows, newRows, leaving, known.filter);
-  known.filter = filter;
+  known.filter = leaving.length === 0 ? filter : null; // what those had kept from being stored comes back without being told
   const build = await dropIndexes(client, 'event');
 
   return {
