@@ -42,12 +42,16 @@ export function dayOf(name: string): string | null {
 
 /**
  * Turns the paths of the command line into files: a directory gives its activity files, a file is taken whatever its
- * name. A path that is named twice counts once.
+ * name. A file that is found twice counts once, by the first of its names in name order.
  *
  * @throws MoniepointError `failed` when a path does not exist or cannot be read, or when there is no file at all
  */
 export async function discover(paths: readonly string[]): Promise<Discovery> {
   const files = new Map<string, SourceFile>();
+  const add = (file: SourceFile) => {
+    const before = files.get(file.path);
+    if (before === undefined || compare(file.name, before.name) < 0) files.set(file.path, file);
+  };
   const ignored: string[] = [];
   const directories: string[] = [];
   const emptyDirectories: string[] = [];
@@ -55,7 +59,7 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
     const found = await look(given);
     if (!found.isDirectory()) {
       const path = await realpath(given);
-      files.set(path, { path, name: basename(given), ...stampOf(found) });
+      add({ path, name: basename(given), ...stampOf(found) });
       continue;
     }
     directories.push(await realpath(given));
@@ -63,7 +67,7 @@ export async function discover(paths: readonly string[]): Promise<Discovery> {
       throw unreadable(given, error);
     });
     if (folder.files.length === 0) emptyDirectories.push(given);
-    for (const file of folder.files) files.set(file.path, file);
+    for (const file of folder.files) add(file);
     ignored.push(...folder.ignored);
   }
   if (files.size === 0) {

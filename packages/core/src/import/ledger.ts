@@ -74,7 +74,7 @@ export type Decision = {
  *
  * The identity of a file is its path. A file whose content is known under a path where nothing lies any more was moved:
  * the ledger follows it. Where another file has the same name, the path decides which of them comes first, so a moved one
- * is loaded anew in place of what was.
+ * is loaded anew in place of what was; and so is one that is found under another name, by a link, because names decide too.
  *
  * @param loadedFiles kept true to what the ledger says
  * @param isForced reads unchanged files too, and believes their content alone
@@ -125,7 +125,7 @@ async function follow(
     );
     return rowCount === 1 ? 'followed' : 'gone';
   };
-  if (same.path === path) return update();
+  if (same.path === path) return same.name === name ? update() : 'out of place';
   // Another importer may load a file of its name now: in a turn, so that none settles by the path that is left here.
   return inTurn(client, async () => {
     const { rowCount } = await client.query(
@@ -146,16 +146,21 @@ export async function findVersions(
 ): Promise<'unchanged' | readonly LoadedFile[]> {
   const loaded = loadedFiles.get(file.path);
   if (loaded === undefined) return findMoved(file, loadedFiles);
-  return loaded.sizeBytes === file.sizeBytes && loaded.mtimeNs === file.mtimeNs ? 'unchanged' : [loaded];
+  const isUnchanged =
+    loaded.sizeBytes === file.sizeBytes && loaded.mtimeNs === file.mtimeNs && loaded.name === file.name;
+  return isUnchanged ? 'unchanged' : [loaded];
 }
 
-/** Whether a file that was moved has to be loaded anew: another loaded file has its name, so its new path may change which comes first. */
+/**
+ * Whether a file whose content is known has to be loaded anew: it has another name, or it was moved and another loaded file has its name,
+ * so that its new path may change which comes first.
+ */
 export function isOutOfPlace(
   same: LoadedFile,
   file: SourceFile,
   loadedFiles: ReadonlyMap<string, LoadedFile>,
 ): boolean {
-  if (same.path === file.path) return false;
+  if (same.path === file.path) return same.name !== file.name;
   return [...loadedFiles.values()].some(({ name, path }) => name === file.name && path !== same.path);
 }
 

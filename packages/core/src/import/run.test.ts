@@ -499,6 +499,23 @@ describe('reloads (CONTRACT.md section 4)', () => {
     expect(moved.snapshot).toEqual(first.snapshot);
   });
 
+  it('a file that was imported by a link of another name is loaded anew by its own, because names decide which comes first', async () => {
+    const database = await createDatabase();
+    const folder = createFolder();
+    const path = writeActivities(folder, 'activities_20240101.csv', [row({ amount: '1.00' })]);
+    writeActivities(folder, 'activities_20240102.csv', [row({ amount: '2.00' })]);
+    const link = join(createFolder(), 'zz_latest.csv');
+    symlinkSync(path, link);
+    await load(database, [link, folder], { onChange: 'fail' }); // both names at once: the first one counts
+    expect(await query(database, 'SELECT amount::text FROM activity')).toEqual([{ amount: '1.00' }]);
+    expect(fileOf(await load(database, link))).toMatchObject({ status: 'superseded', counts: { accepted: 0 } });
+    expect(await query(database, 'SELECT amount::text FROM activity')).toEqual([{ amount: '2.00' }]);
+    const { files } = await load(database, folder, { onChange: 'fail' });
+    expect(files.map(({ status }) => status)).toEqual(['superseded', 'unchanged']);
+    expect(await query(database, 'SELECT amount::text FROM activity')).toEqual([{ amount: '1.00' }]);
+    expect((await load(database, folder)).files.map(({ status }) => status)).toEqual(['unchanged', 'unchanged']);
+  });
+
   it('a copy in a second folder is a file of its own, while the first one is still there', async () => {
     const database = await createDatabase();
     const [first, second] = [createFolder(), createFolder()].sort() as [string, string];
