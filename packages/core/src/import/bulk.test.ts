@@ -227,6 +227,38 @@ describe('the bulk path', () => {
     expect(await indexesOf(database)).toEqual(indexes);
   });
 
+  // On a cluster, options and places are the nodes'.
+  it.skipIf(process.env.CITUS_URL)('keeps the options of each index, and where it lies', async () => {
+    const database = await createDatabase();
+    const tablespace = `elsewhere_${randomBytes(4).toString('hex')}`;
+    await withSession(database, 'test', async (client) => {
+      await client.query('SET allow_in_place_tablespaces = on');
+      await client.query(`CREATE TABLESPACE ${tablespace} LOCATION ''`);
+    });
+    onTestFinished(async () => {
+      await query(database, 'DROP INDEX mine; ALTER INDEX event_pkey SET TABLESPACE pg_default');
+      await query(database, `DROP TABLESPACE ${tablespace}`);
+    });
+    await query(
+      database,
+      `CREATE INDEX mine ON event (merchant_key) WITH (fillfactor = 60) TABLESPACE ${tablespace};
+       ALTER INDEX event_pkey SET (fillfactor = 70);
+       ALTER INDEX event_pkey SET TABLESPACE ${tablespace}`,
+    );
+    const read = () =>
+      query(
+        database,
+        `SELECT relname, reloptions, spcname
+           FROM pg_class LEFT JOIN pg_tablespace t ON t.oid = reltablespace
+          WHERE relname IN ('mine', 'event_pkey', 'event_file_id_event_us_idx')
+          ORDER BY relname`,
+      );
+    const before = await read();
+    expect(before.map(({ spcname }) => spcname)).toEqual([null, tablespace, tablespace]);
+    await load(database, await writeDays(5));
+    expect(await read()).toEqual(before);
+  });
+
   // Where events are distributed, each node builds its own indexes, and this table has no rows.
   it.skipIf(process.env.CITUS_URL).each([[['fillfactor=10']], [['fillfactor=10', 'parallel_workers=1']]])(
     'a large table has the options %j afterwards that somebody gave it',
@@ -246,6 +278,32 @@ describe('the bulk path', () => {
       expect(await indexesOf(database)).toEqual(await indexesOf(await createDatabase()));
     },
   );
+
+  it.each([
+    ['a view', 'CREATE VIEW mine AS SELECT event_id, amount_kobo, count(*) FROM event GROUP BY event_id'],
+    ['a publication', 'CREATE PUBLICATION mine FOR TABLE event'],
+  ])('leaves the key alone that %s needs: then files go in one by one', async (_, statement) => {
+    const database = await createDatabase();
+    await query(database, statement);
+    const indexes = await indexesOf(database);
+    const paths = await writeDays(5);
+    expect((await load(database, paths)).snapshot?.dataVersion).toBe(5);
+    for (const path of paths) appendFileSync(path, '\n');
+    const again = await load(database, paths);
+    expect(again.files.map(({ status }) => status)).toEqual(paths.map(() => 'superseded'));
+    expect(await indexesOf(database)).toEqual(indexes);
+    await expectVerified(database);
+  });
+
+  it('fills a table with its key where a view needs it', async () => {
+    const database = await createDatabase();
+    await query(
+      database,
+      'CREATE VIEW mine AS SELECT merchant_key, success_kobo FROM merchant_total GROUP BY merchant_key',
+    );
+    expect((await load(database, await writeDays(5))).snapshot?.dataVersion).toBe(1);
+    await expectVerified(database);
+  });
 
   it('makes nobody wait: with a reader in the table, files go in one by one', async () => {
     const database = await createDatabase();

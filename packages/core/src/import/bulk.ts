@@ -65,8 +65,9 @@ const rowsIn = ({ file: { name, sizeBytes } }: { readonly file: Pick<SourceFile,
  *
  * @param leaving versions whose events have left `event` by the time candidates are settled
  * @param known is kept up to date
- * @returns null where the table is not ours, or where somebody else reads or writes it and does not end within LOCK_WAIT_MS:
- *   nobody should have to wait for us meanwhile
+ * @returns null where the table is not ours; where something needs its key, such as a view that groups by it, or a publication, whose
+ *   rows are told by it; or where somebody else reads or writes it and does not end within LOCK_WAIT_MS: nobody should have to wait for
+ *   us meanwhile
  */
 export async function beginBulk(
   client: pg.Client,
@@ -74,16 +75,18 @@ export async function beginBulk(
   leaving: readonly number[],
   known: KnownIds,
 ): Promise<Bulk | null> {
-  if (!(await mayAlter(client, 'event')) || !(await lock(client, 'event', LOCK_WAIT_MS))) return null;
+  if (!(await mayAlter(client, 'event')) || (await isPublished(client, 'event'))) return null;
+  if (!(await lock(client, 'event', LOCK_WAIT_MS))) return null;
   const { rows: found } = await client.query<{ rows: string; has_minimal_wal: boolean }>(
     `SELECT count(*) AS rows, current_setting('wal_level') = 'minimal' AS has_minimal_wal FROM event`,
   );
   const storedRows = Number(found[0]?.rows);
   // An empty table is made anew, so that where wal_level is minimal its rows need no WAL.
   if (storedRows === 0) await client.query('TRUNCATE event');
+  const build = await dropIndexes(client, 'event');
+  if (build === null) return null;
   const filter = await filterOfStored(client, storedRows, newRows, leaving, known.filter);
   known.filter = leaving.length === 0 ? filter : null; // what those had kept from being stored comes back without being told
-  const build = await dropIndexes(client, 'event');
 
   return {
     filter,
@@ -166,6 +169,7 @@ async function filterOfStored(
 /** Longer than the server's `deadlock_timeout`, after which it cancels an autovacuum that somebody waits for. */
 export const LOCK_WAIT_MS = 1_500;
 const LOCK_NOT_AVAILABLE = '55P03';
+const DEPENDENT_OBJECTS_STILL_EXIST = '2BP01';
 
 export async function isEmpty(client: pg.Client, table: string): Promise<boolean> {
   return (await client.query(`SELECT FROM ${table} LIMIT 1`)).rowCount === 0;
@@ -179,6 +183,13 @@ export async function mayAlter(client: pg.Client, table: Table): Promise<boolean
     `SELECT pg_has_role(relowner, 'USAGE') AS may FROM pg_class WHERE oid = '${table}'::regclass`,
   );
   return rows[0]?.may === true;
+}
+
+async function isPublished(client: pg.Client, table: Table): Promise<boolean> {
+  const { rows } = await client.query(
+    `SELECT FROM pg_publication_tables WHERE format('%I.%I', schemaname, tablename)::regclass = '${table}'::regclass`,
+  );
+  return rows.length > 0;
 }
 
 /**
@@ -224,24 +235,37 @@ export async function summarizePages(client: pg.Client): Promise<void> {
 }
 
 /**
- * Drops all indexes of a table, ours and those that somebody added; keys by their constraints.
+ * Drops all indexes of a table, ours and those that somebody added; keys by their constraints, which tell neither options nor place.
  *
- * @returns builds them again
+ * @returns builds them again; null where something depends on one of them, and all stay
  */
-async function dropIndexes(client: pg.Client, table: Table): Promise<() => Promise<void>> {
+async function dropIndexes(client: pg.Client, table: Table): Promise<(() => Promise<void>) | null> {
   const { rows: indexes } = await client.query<{ drop: string; build: string }>(
     `SELECT CASE WHEN c.oid IS NULL THEN format('DROP INDEX %s', i.indexrelid::regclass)
                  ELSE format('ALTER TABLE ${table} DROP CONSTRAINT %I', c.conname) END AS drop,
-            CASE WHEN c.oid IS NULL THEN pg_get_indexdef(i.indexrelid)
-                 ELSE format('ALTER TABLE ${table} ADD CONSTRAINT %I %s', c.conname, pg_get_constraintdef(c.oid)) END AS build
+            format('SET LOCAL default_tablespace = %L; ', coalesce(spcname, ''))
+            || CASE WHEN c.oid IS NULL THEN pg_get_indexdef(i.indexrelid)
+                    ELSE format('ALTER TABLE ${table} ADD CONSTRAINT %I %s', c.conname, pg_get_constraintdef(c.oid))
+                         || coalesce(' WITH (' || array_to_string(reloptions, ', ') || ')', '') END AS build
        FROM pg_index i
+       JOIN pg_class k ON k.oid = i.indexrelid
+       LEFT JOIN pg_tablespace t ON t.oid = k.reltablespace
        LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.conrelid = i.indrelid
       WHERE i.indrelid = '${table}'::regclass
       ORDER BY c.oid IS NULL, i.indexrelid`,
   );
-  for (const { drop } of indexes) await client.query(drop);
+  const dropAll = async () => {
+    for (const { drop } of indexes) await client.query(drop);
+  };
+  try {
+    await inTransaction(client, dropAll, SAVEPOINT);
+  } catch (error) {
+    if (errorCode(error) === DEPENDENT_OBJECTS_STILL_EXIST) return null;
+    throw error;
+  }
   return async () => {
     for (const { build } of indexes) await client.query(build);
+    await client.query('SET LOCAL default_tablespace TO DEFAULT');
   };
 }
 
