@@ -294,6 +294,17 @@ describe('exit codes (CONTRACT.md section 5)', () => {
   });
 });
 
+it('a dry run says of no file that it was loaded or taken out', async () => {
+  const { folder, run } = await createSite();
+  const gone = writeActivities(folder, 'activities_20240101.csv', [row()]);
+  await run('import', folder);
+  rmSync(gone);
+  writeActivities(folder, 'activities_20240102.csv', [row({ event_id: eventId(2) })]);
+  const { err } = await run('import', folder, '--dry-run', '--prune');
+  expect(withoutTimes(err)).toMatch(/^TIME checked {6}activities_20240102.csv: 1 rows = 1 accepted/m);
+  expect(withoutTimes(err)).toContain(`TIME pruned       ${gone}: is gone, and its events would leave with it\n`);
+});
+
 describe('verify', () => {
   it('exits 0 when all agrees and 1 with what differs', async () => {
     const { database, folder, run } = await createSite();
@@ -392,7 +403,7 @@ describe('generate', () => {
 
 describe('prune', () => {
   it('tells what would leave, then what left, and what is kept', async () => {
-    const { folder, run } = await createSite();
+    const { database, folder, run } = await createSite();
     writeActivities(folder, 'activities_20240131.csv', [
       row({ event_timestamp: '2024-01-31T10:00:00' }),
       row({ event_id: eventId(2), event_timestamp: '2024-02-01T10:00:00' }),
@@ -406,6 +417,12 @@ describe('prune', () => {
     expect((await run('prune', '--before', '2024-02', '--keep-answers')).out).toBe(
       '0 events of 0 files: taken out. Events are kept from 2024-02 on; the answers go on counting the earlier ones.\n',
     );
+    const holder = await database.connect('import');
+    await holder.query('SELECT pg_advisory_lock(7300119)');
+    const waited = await run('prune', '--before', '2024-02', '--lock-wait', '300ms');
+    await holder.end();
+    expect(waited.code).toBe(5);
+    expect(waited.err).toMatch(/^Waiting for an import: moniepoint import, server process \d+/);
     const status = await run('status');
     expect(status.out).toMatch(/^Rows +2 read = 2 accepted \(1 expired\) \+ 0 duplicate \+ 0 rejected$/m);
     expect(status.out).toMatch(/^Kept +events from 2024-02 on$/m);

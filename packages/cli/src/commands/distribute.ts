@@ -1,11 +1,11 @@
 import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { distribute } from '@moniepoint/core/db/distribute';
 import { takeImportLock } from '@moniepoint/core/import/lock';
-import { inSession } from './session.ts';
+import { inSession, tellWaiting } from './session.ts';
 
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
   const { isNew, shards, nodes } = await inSession(io, config, 'distribute', async (session) => {
-    await takeImportLock(session, config.lockWait, () => {}, io.signal);
+    await takeImportLock(session, config.lockWait, tellWaiting(io), io.signal);
     return distribute(session, config.shards);
   });
   const where = `${shards} shards on ${nodes.join(', ')}`;

@@ -4,7 +4,7 @@ import { EXIT_CODES, kindOf, MoniepointError } from '@moniepoint/core/errors';
 import type { ImportResult } from '@moniepoint/core/import/progress';
 import { runImport } from '@moniepoint/core/import/run';
 import { describeFailure, describeResult, ping } from '../ping.ts';
-import { createImportView } from '../view/import.ts';
+import { CHECKED, createImportView } from '../view/import.ts';
 import { importResultJson } from '../view/import-json.ts';
 
 export async function run(io: Io, config: ProgramConfig, paths: string[]): Promise<void> {
@@ -26,7 +26,7 @@ export async function run(io: Io, config: ProgramConfig, paths: string[]): Promi
     // A dry run is not what somebody waits to be told of.
     if (config.pingUrl !== undefined && !config.dryRun) await ping(config.pingUrl, isSuccess, text, io);
   };
-  const view = createImportView(io, mode, quiet);
+  const view = createImportView(io, mode, quiet, config.dryRun ? CHECKED : {});
   let result: ImportResult;
   try {
     result = await withDatabase(config.databaseUrl, config.homeFolder, 'import', (database) =>

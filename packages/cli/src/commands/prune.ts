@@ -3,7 +3,7 @@ import { MoniepointError } from '@moniepoint/core/errors';
 import { takeImportLock } from '@moniepoint/core/import/lock';
 import { pruneBefore } from '@moniepoint/core/import/retention';
 import { countOf } from '../view/text.ts';
-import { inSession } from './session.ts';
+import { inSession, tellWaiting } from './session.ts';
 
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
   const { before, keepAnswers, dryRun: isDryRun, lockWait } = config;
@@ -11,7 +11,7 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
     throw new MoniepointError('usage', '--before is missing: name the first month to keep, such as --before 2024-01.');
   }
   const { keptFrom, events, files } = await inSession(io, config, 'prune', async (session) => {
-    await takeImportLock(session, lockWait, () => {}, io.signal);
+    await takeImportLock(session, lockWait, tellWaiting(io), io.signal);
     return pruneBefore(session, { before, keepAnswers, isDryRun }, tellProgress, io.signal);
   });
   if (config.json) {

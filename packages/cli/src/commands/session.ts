@@ -2,6 +2,7 @@ import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { cancelOnAbort, type Database, withDatabase, withSession } from '@moniepoint/core/db/database';
 import { migrate } from '@moniepoint/core/db/migrate';
 import { kindOf, MoniepointError } from '@moniepoint/core/errors';
+import type { Report } from '@moniepoint/core/import/progress';
 
 export type Session = Parameters<typeof migrate>[0];
 
@@ -32,3 +33,10 @@ export function inSession<T>(
     }),
   );
 }
+
+/** Tells on stderr whose import a command waits for. */
+export const tellWaiting =
+  (io: Io): Report =>
+  (event) => {
+    if (event.type === 'waiting') io.err(`Waiting for an import: ${event.holder}\n`);
+  };

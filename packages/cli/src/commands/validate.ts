@@ -1,8 +1,8 @@
 import type { Io, ProgramConfig } from '@moniepoint/api/bin';
 import { EXIT_CODES, MoniepointError } from '@moniepoint/core/errors';
 import { runValidation } from '@moniepoint/core/import/validate';
-import { createImportView } from '../view/import.ts';
-import { CHECKED, createReview, describeSum } from '../view/validate.ts';
+import { CHECKED, createImportView } from '../view/import.ts';
+import { createReview, describeSum } from '../view/validate.ts';
 
 export async function run(io: Io, config: ProgramConfig, paths: string[]): Promise<void> {
   const { reviewFormat: format, limit, settings } = config;

@@ -43,6 +43,9 @@ export function createImportView(
 /** What files are called by how they ended. */
 type FileNames = Readonly<Partial<Record<FileResult['status'], string>>>;
 
+/** What a file is called that an import would load, where nothing is loaded. */
+export const CHECKED = { loaded: 'checked', superseded: 'checked' } as const;
+
 /** Without a bar, what takes long says so at this rate. */
 const PLAIN_INTERVAL_MS = 5_000;
 /** How often it is looked whether that is due. */
@@ -156,7 +159,8 @@ function createTextView(
     print,
     finish: (result) => {
       sayUnchanged();
-      for (const path of result.pruned) say('pruned', `${printable(path)}: is gone, and its events were taken out`);
+      const leave = result.isDryRun ? 'would leave with it' : 'were taken out';
+      for (const path of result.pruned) say('pruned', `${printable(path)}: is gone, and its events ${leave}`);
       close();
       if (!isQuiet) io.err(importSummary(result, isUtf8(io.environment)));
     },

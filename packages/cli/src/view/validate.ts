@@ -2,7 +2,7 @@ import { type Io, printable } from '@moniepoint/api/bin';
 import type { FileResult, ImportResult } from '@moniepoint/core/import/progress';
 import type { Findings, FoundCoercion, FoundReject } from '@moniepoint/core/import/validate';
 import { csvLine, withSeparators } from '@moniepoint/core/metrics';
-import { describeFile } from './import.ts';
+import { CHECKED, describeFile } from './import.ts';
 import { importResultJson } from './import-json.ts';
 import { describeCounts } from './import-summary.ts';
 import { excerpt, rejectLine } from './rejects.ts';
@@ -27,9 +27,6 @@ export function createReview(io: Io, format: ReviewFormat, limit: number): Revie
 }
 
 type Write = (text: string) => Promise<void>;
-
-/** What a file is called that an import would load: nothing is loaded here. */
-export const CHECKED = { loaded: 'checked' } as const;
 
 /** For people: a line for each file, the first rejects, the sum. */
 function tableReview(write: Write, limit: number): Review {

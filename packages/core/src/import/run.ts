@@ -325,7 +325,7 @@ async function importShared(
   for (const isPatient of [false, true]) {
     const left = files.filter((file) => !done.results.has(file));
     if (isPatient && left.length > 0)
-      run.report({ type: 'waiting', holder: `${left.length} of the files are with others` });
+      run.report({ type: 'waiting', holder: `those that share the work; ${left.length} of the files are theirs` });
     for (const file of left) {
       await withClaim(run.client, file.path, isPatient, async () => {
         await refreshLoadedFile(run.client, file.path, loadedFiles);
