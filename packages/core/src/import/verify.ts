@@ -16,18 +16,23 @@ const MAX_DIFFERENCES = 5;
 /**
  * Recomputes everything from the stored events and compares it with the rollups, the snapshot and the ledger
  * (CONTRACT.md section 5). Sees one moment of the database; imports may go on meanwhile.
+ *
+ * @param tell hears of each check as it ends: with millions of events some take seconds
  */
-export async function verify(client: pg.Client): Promise<Check[]> {
+export async function verify(client: pg.Client, tell: (check: Check) => void = () => {}): Promise<Check[]> {
   return inTransaction(
     client,
     async () => {
       // Everything is read whole. Statistics of a time when tables were still empty make the planner loop over them instead.
       await client.query('SET LOCAL enable_nestloop = off');
       const checks: Check[] = [];
-      for (const table of Object.keys(ROLLUPS) as (keyof typeof ROLLUPS)[])
-        checks.push(await checkRollup(client, table));
-      checks.push(...(await checkAnswers(client)));
-      for (const [name, query] of Object.entries(LEDGER_CHECKS)) checks.push(await checkNoRows(client, name, query));
+      const add = (check: Check) => {
+        checks.push(check);
+        tell(check);
+      };
+      for (const table of Object.keys(ROLLUPS) as (keyof typeof ROLLUPS)[]) add(await checkRollup(client, table));
+      for (const check of await checkAnswers(client)) add(check);
+      for (const [name, query] of Object.entries(LEDGER_CHECKS)) add(await checkNoRows(client, name, query));
       return checks;
     },
     READ_ONLY_MOMENT,
