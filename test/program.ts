@@ -9,7 +9,7 @@ export async function runIn(
   environment: Readonly<Record<string, string>>,
   directory: string,
   signal: AbortSignal = new AbortController().signal,
-  screen: Partial<Pick<Io, 'isOutTerminal' | 'outColumns' | 'outHasColors'>> = {},
+  screen: Partial<Pick<Io, 'isOutTerminal' | 'outColumns' | 'outHasColors' | 'outBytes'>> = {},
 ): Promise<Ran> {
   let out = '';
   let err = '';

@@ -15,7 +15,7 @@ async function createSite() {
     const { groups } = (await listed()) as { groups: { reason: string; open: number }[] };
     return Object.fromEntries(groups.map(({ reason, open }) => [reason, open]));
   };
-  return { folder, run, listed, openByReason };
+  return { folder, run, listed, openByReason, url };
 }
 
 /** One fault of each kind, and how a person would correct it. */
@@ -35,6 +35,21 @@ function writeFaults(folder: string): Buffer {
 }
 
 describe('moniepoint rejects', () => {
+  it('exports all records of one moment, also where their file is replaced meanwhile', async () => {
+    const { folder, run, url } = await createSite();
+    const bad = Array.from({ length: 450 }, (_, n) => row({ event_id: eventId(n), status: 'NONE' }));
+    writeActivities(folder, 'activities_20240101.csv', bad);
+    await run('import', folder);
+    const records: string[] = [];
+    const outBytes = async (record: Buffer) => {
+      if (records.push(record.toString('latin1')) > 1) return;
+      writeActivities(folder, 'activities_20240101.csv', [row()]);
+      expect((await run('import', folder)).code).toBe(0);
+    };
+    await runIn(buildProgram, ['rejects', '--csv'], { DATABASE_URL: url }, folder, undefined, { outBytes });
+    expect(records).toEqual(bad.map((record) => `${record}\n`));
+  });
+
   it('exports the records as they were, and forgets those that a corrected file brought', async () => {
     const { folder, run, openByReason } = await createSite();
     const expected = writeFaults(folder);

@@ -1,9 +1,10 @@
 import type { Io, ProgramConfig } from '@moniepoint/api/bin';
+import { inTransaction, MOMENT } from '@moniepoint/core/db/database';
 import { MoniepointError } from '@moniepoint/core/errors';
 import { KEPT_OF_TOO_LONG_BYTES } from '@moniepoint/core/import/records';
 import { headerOfRejects, type OpenReject, readRejects } from '@moniepoint/core/reject-list';
 import { rejectsJson, renderRejects } from '../view/rejects.ts';
-import { inSession } from './session.ts';
+import { inSession, type Session } from './session.ts';
 
 export async function run(io: Io, config: ProgramConfig): Promise<void> {
   const { json, limit } = config.settings;
@@ -13,7 +14,9 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
       'usage',
       `${other.origin}: found with --csv, which exports all open records as they were. Leave one out.`,
     );
-  await inSession(io, config, 'rejects', async (session) => {
+  await inSession(io, config, 'rejects', (session) => inTransaction(session, () => list(session), MOMENT));
+
+  async function list(session: Session): Promise<void> {
     const { groups, rejects } = await readRejects(session, config);
     if (config.csv) {
       io.out(`${await headerOfRejects(session)}\n`);
@@ -36,7 +39,7 @@ export async function run(io: Io, config: ProgramConfig): Promise<void> {
       first.push(one);
     }
     io.out(config.json ? `${rejectsJson(groups, first)}\n` : renderRejects(groups, first));
-  });
+  }
 }
 
 const LINE_END = Buffer.from('\n');

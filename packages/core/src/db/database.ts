@@ -262,10 +262,9 @@ export type Boundaries = { readonly begin: string; readonly keep: string; readon
 const TRANSACTION: Boundaries = { begin: 'BEGIN ISOLATION LEVEL READ COMMITTED', keep: 'COMMIT', undo: 'ROLLBACK' };
 
 /** Sees one moment of the database, whatever others commit meanwhile. */
-export const READ_ONLY_MOMENT: Boundaries = {
-  ...TRANSACTION,
-  begin: 'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY',
-};
+export const MOMENT: Boundaries = { ...TRANSACTION, begin: 'BEGIN ISOLATION LEVEL REPEATABLE READ' };
+/** Without tables of its own. */
+export const READ_ONLY_MOMENT: Boundaries = { ...MOMENT, begin: `${MOMENT.begin}, READ ONLY` };
 
 /** A part of a transaction that is open already. */
 export const SAVEPOINT: Boundaries = {
