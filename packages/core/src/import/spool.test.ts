@@ -37,7 +37,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 describe('rows that wait', () => {
   it('come back as they came, however many they are, and again after that', async () => {
-    const spool = createSpool(folder);
+    const spool = createSpool([folder]);
     const additions = fc.array(fc.record({ bytes: fc.nat(200_000), first: fc.nat(255) }), { maxLength: 12 });
     const property = fc.asyncProperty(additions, fc.boolean(), async (parts, isSent) => {
       const rows = parts.map(({ bytes, first }) =>
@@ -50,8 +50,11 @@ describe('rows that wait', () => {
     await fc.assert(property, { numRuns: 30 });
   });
 
-  it('take little memory, and leave nothing in the folder', async () => {
-    const spool = createSpool(folder);
+  it.each([
+    ['the first place', () => [folder, 'not there']],
+    ['the next one, where the first cannot be written to', () => [join(folder, 'not there'), folder]],
+  ])('take little memory, and leave nothing in %s', async (_, places) => {
+    const spool = createSpool(places());
     for (let n = 0; n < 100; n += 1) {
       spool.add(Buffer.alloc(100_000, n));
       expect(spool.bytesInMemory()).toBeLessThanOrEqual(256 * 1024);
@@ -62,7 +65,7 @@ describe('rows that wait', () => {
   });
 
   it('stay in memory where there is no room on disk', async () => {
-    const spool = createSpool(join(folder, 'not there'));
+    const spool = createSpool([join(folder, 'not there')]);
     const rows = Array.from({ length: 5 }, (_, n) => Buffer.alloc(100_000, n));
     for (const part of rows) spool.add(part);
     expect(spool.bytesInMemory()).toBe(500_000);
@@ -71,7 +74,7 @@ describe('rows that wait', () => {
   });
 
   it('come back also where the disk became full in the middle of some', async () => {
-    const spool = createSpool(folder);
+    const spool = createSpool([folder]);
     const rows = Array.from({ length: 20 }, (_, n) => Buffer.alloc(90_000, n));
     disk.bytesLeft = 1_000_000;
     for (const part of rows) spool.add(part);

@@ -28,8 +28,11 @@ export type Spool = {
 
 const BLOCK_BYTES = 256 * 1024;
 
-/** @param directory where the file lies */
-export function createSpool(directory = tmpdir()): Spool {
+/** Where nobody chose with TMPDIR: `/tmp` lies in memory on many systems, and then this would be no flat memory. */
+const PLACES = process.env.TMPDIR === undefined ? ['/var/tmp', tmpdir()] : [tmpdir()];
+
+/** @param places directories for the file, of which the first is taken that can be written to */
+export function createSpool(places: readonly string[] = PLACES): Spool {
   let inMemory: Buffer[] = [];
   let memoryBytes = 0;
   let file: number | null = null;
@@ -38,7 +41,7 @@ export function createSpool(directory = tmpdir()): Spool {
 
   function moveToDisk(): void {
     try {
-      file ??= openUnnamed(directory);
+      file ??= openUnnamed(places);
       for (let rows = inMemory[0]; rows !== undefined; rows = inMemory[0]) {
         // What of it was written before an error is written over, or never read.
         for (let done = 0; done < rows.length; )
@@ -73,7 +76,7 @@ export function createSpool(directory = tmpdir()): Spool {
       for (let at = 0; at < fileBytes; ) {
         if (block.length === 0) block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, fileBytes));
         const bytes = readSync(file as number, block, 0, Math.min(block.length, fileBytes - at), at);
-        if (bytes === 0) throw new Error(`A temporary file in ${directory} ended after ${at} of ${fileBytes} bytes`);
+        if (bytes === 0) throw new Error(`A temporary file ended after ${at} of ${fileBytes} bytes`);
         at += bytes;
         if (!(await write(block.subarray(0, bytes)))) block = Buffer.alloc(0);
       }
@@ -85,9 +88,15 @@ export function createSpool(directory = tmpdir()): Spool {
 }
 
 /** The system forgets it with its last descriptor. */
-function openUnnamed(directory: string): number {
+function openUnnamed([directory = '', ...others]: readonly string[]): number {
   const path = join(directory, `moniepoint-${randomUUID()}`);
-  const file = openSync(path, 'wx+', 0o600);
+  let file: number;
+  try {
+    file = openSync(path, 'wx+', 0o600);
+  } catch (error) {
+    if (others.length === 0) throw error;
+    return openUnnamed(others);
+  }
   try {
     unlinkSync(path);
   } catch (error) {
