@@ -6,7 +6,7 @@ import { generate } from '@moniepoint/core/generate';
 import type { ImportResult } from '@moniepoint/core/import/progress';
 import { type ImportOptions, runImport } from '@moniepoint/core/import/run';
 import { verify } from '@moniepoint/core/import/verify';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createDatabase, query } from './database.ts';
 import { createFolder, eventId, manyRows, row, writeActivities } from './files.ts';
 import { PLAIN_IMPORT } from './import.ts';
@@ -133,6 +133,41 @@ describe('imports that share the work', () => {
     await runImport(database, [other, after], options, () => {}, NO_SIGNAL);
     expect(await query(database, 'SELECT amount::text, path FROM activity JOIN ledger USING (file_id)')).toEqual([
       { amount: '2.00', path: join(other, 'activities_20240101.csv') },
+    ]);
+    await expectVerified(database);
+  });
+
+  it('leave the version of a file that was moved where another one found it first', async () => {
+    const database = await createDatabase();
+    const top = createFolder();
+    const [first, before, after] = ['a', 'b', 'c'].map((name) => join(top, name)) as [string, string, string];
+    for (const folder of [first, before]) {
+      mkdirSync(folder);
+      writeActivities(folder, 'activities_20240101.csv', [row({ amount: folder === first ? '1.00' : '2.00' })]);
+      await importOnce(database, folder);
+    }
+    renameSync(before, after); // another file has its name, so it is loaded anew in place of what it was
+    const [elsewhere, moved] = [top, before].map((folder) => join(folder, 'activities_20240101.csv'));
+    const beside: Database = {
+      ...database,
+      connect: async (role) => {
+        const client = await database.connect(role);
+        const ask = client.query.bind(client) as (...args: unknown[]) => unknown;
+        vi.spyOn(client, 'query').mockImplementation((...args: unknown[]) => {
+          if (!String(args[0]).includes('pg_advisory_xact_lock')) return ask(...args);
+          // As another importer would that has found a copy there, before this one gets its turn.
+          return query(database, 'UPDATE ledger SET path = $1 WHERE path = $2', [elsewhere, moved]).then(() =>
+            ask(...args),
+          );
+        });
+        return client;
+      },
+    };
+    await runImport(beside, [after], { ...PLAIN_IMPORT, workers: 2 }, () => {}, NO_SIGNAL);
+    expect(await query(database, 'SELECT path, status, duplicate FROM ledger ORDER BY file_id')).toEqual([
+      { path: join(first, 'activities_20240101.csv'), status: 'loaded', duplicate: '0' },
+      { path: elsewhere, status: 'loaded', duplicate: '1' },
+      { path: join(after, 'activities_20240101.csv'), status: 'loaded', duplicate: '1' },
     ]);
     await expectVerified(database);
   });

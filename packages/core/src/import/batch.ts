@@ -42,7 +42,7 @@ export type RunWithoutReading = Omit<Run, 'dictionaries' | 'lanes'>;
 /** A file to read, and the version of it that is to leave where it was loaded before. */
 export type PlannedFile = {
   readonly file: SourceFile;
-  readonly replaces: number | null;
+  readonly replaces: LoadedFile | null;
   /** False where it is read only to show that nothing of it is new: what was loaded is rolled back. */
   readonly isKept: boolean;
 };
@@ -79,7 +79,7 @@ export async function importBatch(
 
   const work = async (): Promise<FileResult[] | null> => {
     if (bulkRows !== null) enter('preparing');
-    const versions = files.flatMap(({ replaces }) => replaces ?? []);
+    const versions = files.flatMap(({ replaces }) => replaces?.fileId ?? []);
     const bulk = bulkRows === null ? null : await beginBulk(client, bulkRows, versions, known);
     if (bulkRows !== null && bulk === null) return null;
     const admission = createAdmission(dictionaries, bulk && { ...bulk, tally: createTally(dictionaries) });
@@ -96,7 +96,9 @@ export async function importBatch(
     }
     await saveDictionaries(client, dictionaries);
     enter('settling');
-    const replaced = attempts.flatMap(({ loaded: one, replaces }) => (one === null ? [] : (replaces ?? [])));
+    const toReplace = attempts.flatMap(({ loaded: one, replaces }) => (one === null ? [] : (replaces ?? [])));
+    // Where a file was moved, another importer may have found its version to be that of another file meanwhile.
+    const replaced = (run.isShared ? await lockLoaded(client, toReplace) : toReplace).map(({ fileId }) => fileId);
     await takeOutFiles(client, replaced);
     await retire(client, replaced, 'superseded');
     if (bulk !== null) {

@@ -34,7 +34,7 @@ const ACTIVITY_FILE = /^activities_(\d{4})(\d{2})(\d{2})\.csv(\.gz)?$/;
  */
 export function dayOf(name: string): string | null {
   const [, year, month, date] = ACTIVITY_FILE.exec(name) ?? [];
-  if (year === undefined) return null;
+  if (year === undefined || year === '0000') return null; // as in a row, there is no such year
   const day = `${year}-${month}-${date}`;
   const time = new Date(`${day}T00:00:00Z`);
   return !Number.isNaN(time.getTime()) && time.toISOString().startsWith(day) ? day : null;

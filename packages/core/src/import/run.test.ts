@@ -50,6 +50,7 @@ describe('input files (CONTRACT.md section 1)', () => {
       'activities_20240102.csv',
       'activities_20240101.csv',
       'activities_20240230.csv',
+      'activities_00000101.csv',
       'notes.txt',
       'activities_20240103.CSV',
     ]) {
@@ -59,6 +60,7 @@ describe('input files (CONTRACT.md section 1)', () => {
     const result = await load(database, folder);
     expect(result.files.map(({ name }) => name)).toEqual(['activities_20240101.csv', 'activities_20240102.csv']);
     expect(result.ignored.map((path) => path.slice(folder.length + 1))).toEqual([
+      'activities_00000101.csv',
       'activities_20240103.CSV',
       'activities_20240104',
       'activities_20240230.csv',

@@ -352,7 +352,7 @@ async function planFile(
     if (isChanged && onChange === 'fail') throw changed(file, replaces as LoadedFile);
     if (isChanged && onChange === 'skip') return leftAlone(file, 'skipped');
     if (action === 'unchanged') return leftAlone(file, 'unchanged');
-    return { file, replaces: replaces?.fileId ?? null, isKept: action === 'load' };
+    return { file, replaces, isKept: action === 'load' };
   } catch (error) {
     return refuseFile(run, file, error);
   }
