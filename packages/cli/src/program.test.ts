@@ -301,7 +301,7 @@ it('a dry run says of no file that it was loaded or taken out', async () => {
   rmSync(gone);
   writeActivities(folder, 'activities_20240102.csv', [row({ event_id: eventId(2) })]);
   const { err } = await run('import', folder, '--dry-run', '--prune');
-  expect(withoutTimes(err)).toMatch(/^TIME checked {6}activities_20240102.csv: 1 rows = 1 accepted/m);
+  expect(withoutTimes(err)).toMatch(/^TIME checked {6}activities_20240102.csv: 1 row = 1 accepted/m);
   expect(withoutTimes(err)).toContain(`TIME pruned       ${gone}: is gone, and its events would leave with it\n`);
 });
 
@@ -428,7 +428,7 @@ describe('prune', () => {
     expect(status.out).toMatch(/^Kept +events from 2024-02 on$/m);
     writeActivities(folder, 'late.csv', [row({ event_id: eventId(3), event_timestamp: '2024-01-31T10:00:00' })]);
     const late = await run('import', join(folder, 'late.csv'));
-    expect(late.err).toContain('1 rows = 1 accepted (1 expired, not stored) + 0 duplicate');
+    expect(late.err).toContain('1 row = 1 accepted (1 expired, not stored) + 0 duplicate');
   });
 
   it('without a month is a mistake', async () => {

@@ -1,6 +1,7 @@
 import { printable } from '@moniepoint/api/bin';
 import type { Conflict } from '@moniepoint/core/conflict-list';
 import { withSeparators } from '@moniepoint/core/metrics';
+import { countOf } from './text.ts';
 
 /** One line a conflict: where it stands, and what it says instead of what is stored. */
 export function renderConflicts(conflicts: readonly Conflict[], count: number): string {
@@ -12,7 +13,7 @@ export function renderConflicts(conflicts: readonly Conflict[], count: number): 
     return `${printable(path)}${line === null ? '' : `:${line}`} ${eventId}: ${printable(said.join(', '))}, stored from ${printable(storedPath)}\n`;
   });
   const shown = conflicts.length === count ? '' : `the first ${withSeparators(conflicts.length)} of `;
-  return `${shown}${withSeparators(count)} conflicts:\n${lines.map((line) => `  ${line}`).join('')}`;
+  return `${shown}${countOf(count, 'conflict')}:\n${lines.map((line) => `  ${line}`).join('')}`;
 }
 
 /** For machines: names as in the HTTP answers. */

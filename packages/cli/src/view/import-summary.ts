@@ -3,7 +3,7 @@ import { type Counts, type FileResult, type ImportResult, listCounts } from '@mo
 import { type Answers, METRICS, type Metric, NO_ANSWERS, withSeparators } from '@moniepoint/core/metrics';
 import type { Snapshot } from '@moniepoint/core/snapshot';
 import { forPeople } from './report.ts';
-import { formatSeconds } from './text.ts';
+import { countOf, formatSeconds } from './text.ts';
 
 /**
  * What an import did, for people. Each line adds up.
@@ -36,7 +36,7 @@ export function describeCounts(counts: Counts): string {
       ? ''
       : `; ${withSeparators(counts.coerced)} coerced (${listCounts(counts.coercedByColumn, withSeparators)})`;
   return (
-    `${withSeparators(counts.read)} rows = ${withSeparators(counts.accepted)} accepted${expired}` +
+    `${countOf(counts.read, 'row')} = ${withSeparators(counts.accepted)} accepted${expired}` +
     ` + ${withSeparators(counts.duplicate)} duplicate${conflicts} + ${withSeparators(counts.rejected)} rejected${reasons}${coerced}`
   );
 }

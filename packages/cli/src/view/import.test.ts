@@ -325,7 +325,7 @@ describe('without a terminal', () => {
     view.report(started('new.csv'));
     view.report(finished(fileResult('new.csv', 'loaded', 1)));
     expect(text()).toBe(
-      '2024-02-01T06:00:00.000Z unchanged    288 files\n2024-02-01T06:00:00.000Z loaded       new.csv: 1 rows = 1 accepted + 0 duplicate + 0 rejected\n',
+      '2024-02-01T06:00:00.000Z unchanged    288 files\n2024-02-01T06:00:00.000Z loaded       new.csv: 1 row = 1 accepted + 0 duplicate + 0 rejected\n',
     );
   });
 
