@@ -187,7 +187,9 @@ export async function mayAlter(client: pg.Client, table: Table): Promise<boolean
 
 async function isPublished(client: pg.Client, table: Table): Promise<boolean> {
   const { rows } = await client.query(
-    `SELECT FROM pg_publication_tables WHERE format('%I.%I', schemaname, tablename)::regclass = '${table}'::regclass`,
+    `SELECT FROM pg_publication_tables
+      WHERE (schemaname, tablename) =
+            (SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = '${table}'::regclass)`,
   );
   return rows.length > 0;
 }
@@ -237,12 +239,13 @@ export async function summarizePages(client: pg.Client): Promise<void> {
 /**
  * Drops all indexes of a table, ours and those that somebody added; keys by their constraints, which tell neither options nor place.
  *
- * @returns builds them again; null where something depends on one of them, and all stay
+ * @returns builds them again; null where something depends on one of them, or one lies where we may build none, and all stay
  */
 async function dropIndexes(client: pg.Client, table: Table): Promise<(() => Promise<void>) | null> {
-  const { rows: indexes } = await client.query<{ drop: string; build: string }>(
+  const { rows: indexes } = await client.query<{ drop: string; build: string; may_build: boolean }>(
     `SELECT CASE WHEN c.oid IS NULL THEN format('DROP INDEX %s', i.indexrelid::regclass)
                  ELSE format('ALTER TABLE ${table} DROP CONSTRAINT %I', c.conname) END AS drop,
+            t.oid IS NULL OR has_tablespace_privilege(t.oid, 'CREATE') AS may_build,
             format('SET LOCAL default_tablespace = %L; ', coalesce(spcname, ''))
             || CASE WHEN c.oid IS NULL THEN pg_get_indexdef(i.indexrelid)
                     ELSE format('ALTER TABLE ${table} ADD CONSTRAINT %I %s', c.conname, pg_get_constraintdef(c.oid))
@@ -254,6 +257,7 @@ async function dropIndexes(client: pg.Client, table: Table): Promise<(() => Prom
       WHERE i.indrelid = '${table}'::regclass
       ORDER BY c.oid IS NULL, i.indexrelid`,
   );
+  if (indexes.some(({ may_build }) => !may_build)) return null;
   const dropAll = async () => {
     for (const { drop } of indexes) await client.query(drop);
   };
