@@ -147,12 +147,8 @@ export function extend(rows: CopyRows, bytes: number): number {
   return at;
 }
 
-/** Takes them all; the buffer belongs to the caller then. */
-export function takeRows(rows: CopyRows): Buffer {
-  const taken = rows.bytes.subarray(0, rows.length);
-  Object.assign(rows, createCopyRows());
-  return taken;
-}
+/** What is in the buffer; empty it, or give it another one, before rows are added again. */
+export const bytesOf = ({ bytes, length }: CopyRows): Buffer => bytes.subarray(0, length);
 
 /** Copies the row at `from`, and its line, for the candidate table. */
 export function addCandidate(candidates: CopyRows, rows: Buffer, from: number, line: number): void {

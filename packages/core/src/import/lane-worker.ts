@@ -3,15 +3,13 @@
 import { parentPort } from 'node:worker_threads';
 import { MoniepointError } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
-import type { Rows } from './encode.ts';
-import { type Block, createLane } from './lane.ts';
+import { type Block, buffersOf, createLane, memoryOf, type Spare, withBuffer } from './lane.ts';
 import { stopYoungSpaces } from './young-space.ts';
 
-/** To the lane: read a file, or go on because a block was taken. Rows come back to be filled again. */
+/** To the lane: read a file, or go on because a block was taken, with memory to fill again. */
 export type ToLane =
   | { readonly type: 'read'; readonly file: SourceFile; readonly strict: boolean }
-  | { readonly type: 'taken' }
-  | { readonly type: 'release'; readonly rows: Rows };
+  | { readonly type: 'taken'; readonly spare: Spare };
 
 /** From the lane: a file's next block, or why it cannot be loaded. */
 export type FromLane =
@@ -33,10 +31,9 @@ let reading = Promise.resolve();
 port.on('message', (message: ToLane) => {
   if (message.type === 'read') {
     reading = reading.then(() => read(message.file, message.strict)); // one after the other
-  } else if (message.type === 'release') {
-    const { bytes } = message.rows;
-    lane.release({ ...message.rows, bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) });
   } else {
+    const { rows, copyRows } = message.spare;
+    lane.release({ rows: rows.map(withBuffer), copyRows: copyRows.map(withBuffer) });
     ahead -= 1;
     goOn?.();
   }
@@ -46,12 +43,7 @@ async function read(file: SourceFile, strict: boolean): Promise<void> {
   try {
     for await (const block of lane.read(file, strict)) {
       ahead += 1;
-      const { rejects, coercions } = block.rejects;
-      const buffers = [
-        ...block.rows.flatMap(({ bytes, lines, months }) => [bytes.buffer, lines.buffer, months.buffer]),
-        ...[rejects, coercions].filter(({ length }) => length > 0).map(({ bytes }) => bytes.buffer),
-      ];
-      port.postMessage({ type: 'block', block } satisfies FromLane, buffers as ArrayBuffer[]);
+      port.postMessage({ type: 'block', block } satisfies FromLane, buffersOf(memoryOf(block)));
       if (ahead >= MAX_AHEAD) {
         await new Promise<void>((resolve) => {
           goOn = resolve;

@@ -1,7 +1,7 @@
 import type { Activity, CoercedColumn } from '../activity.ts';
 import { MoniepointError } from '../errors.ts';
 import type { SourceFile } from './discover.ts';
-import type { RowKeys, Rows } from './encode.ts';
+import type { CopyRows, RowKeys, Rows } from './encode.ts';
 import { clear, createFastLane, createLaneMemory } from './fast-lane.ts';
 import { type Content, openFile } from './read.ts';
 import { addCoercion, addReject, createRejects, type Rejects } from './rejects.ts';
@@ -34,9 +34,34 @@ export type Lane = {
    * @throws MoniepointError `failed` for a file that cannot be loaded
    */
   readonly read: (file: SourceFile, strict: boolean) => AsyncGenerator<Block>;
-  /** Takes rows back whose bytes nobody needs any more. */
-  readonly release: (rows: Rows) => void;
+  /** Takes memory back, to fill it again. */
+  readonly release: (spare: Spare) => void;
 };
+
+/** Memory of blocks that nobody needs any more. */
+export type Spare = { readonly rows: readonly Rows[]; readonly copyRows: readonly CopyRows[] };
+
+export const memoryOf = ({ rows, rejects: { rejects, coercions } }: Block): Spare => ({
+  rows,
+  copyRows: [rejects, coercions],
+});
+
+/** What is handed over to another thread instead of being copied. */
+export const buffersOf = ({ rows, copyRows }: Spare): ArrayBuffer[] =>
+  [...rows.flatMap(({ bytes, lines, months }) => [bytes, lines, months]), ...copyRows.map(({ bytes }) => bytes)].map(
+    ({ buffer }) => buffer as ArrayBuffer,
+  );
+
+/** On its way to another thread a Buffer loses its methods. */
+export const withBuffer = <T extends { readonly bytes: Uint8Array }>(one: T): T & { bytes: Buffer } => ({
+  ...one,
+  bytes: asBuffer(one.bytes),
+});
+
+export const asBuffer = ({ buffer, byteOffset, length }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, length);
+
+/** What rejects and repaired values of most blocks need. Larger memory is let go of: of a file full of rejects it would be 20 MB. */
+const MAX_SPARE_COPY_BYTES = 64 * 1024;
 
 /** A block is passed on with its first full block of rows, or after this much of the file. */
 const MAX_BLOCK_BYTES = 1024 * 1024;
@@ -64,7 +89,8 @@ export function tooManyTexts(which: keyof Texts<unknown>, path: string): Moniepo
 export function createLane(): Lane {
   let ids = noIds();
   const memory = createLaneMemory();
-  const spare: Rows[] = [];
+  const spareRows: Rows[] = [];
+  const spareCopyRows: CopyRows[] = [];
   /** Not told yet. */
   let texts = noTexts();
   let isRestart = false;
@@ -78,8 +104,8 @@ export function createLane(): Lane {
   }
 
   async function* read(file: SourceFile, strict: boolean): AsyncGenerator<Block> {
-    const writer = createRowWriter(memory, spare);
-    let rejects = createRejects();
+    const writer = createRowWriter(memory, spareRows);
+    let rejects = createRejects(null, spareCopyRows);
     let warnings: string[] = [];
     let scannedBytes = 0;
     let headerText: string | null = null;
@@ -117,7 +143,7 @@ export function createLane(): Lane {
         const block = { ...read, isRestart, texts };
         isRestart = false;
         texts = noTexts();
-        rejects = createRejects(rejects);
+        if (content === null) rejects = createRejects(rejects, spareCopyRows);
         warnings = [];
         return block;
       };
@@ -140,8 +166,11 @@ export function createLane(): Lane {
   }
   return {
     read,
-    release: (rows) => {
-      spare.push(rows);
+    release: ({ rows, copyRows }) => {
+      spareRows.push(...rows);
+      for (const { bytes } of copyRows) {
+        if (bytes.length <= MAX_SPARE_COPY_BYTES) spareCopyRows.push({ bytes, length: 0 });
+      }
     },
   };
 }

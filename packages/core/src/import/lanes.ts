@@ -4,8 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { MoniepointError } from '../errors.ts';
 import { addTexts, createLaneKeys, forgetTexts, type LaneKeys } from './codes.ts';
 import type { SourceFile } from './discover.ts';
-import type { Rows } from './encode.ts';
-import { type Block, createLane } from './lane.ts';
+import { asBuffer, type Block, buffersOf, createLane, type Spare, withBuffer } from './lane.ts';
 import type { FromLane, ToLane } from './lane-worker.ts';
 
 /** What reads the files of a run. */
@@ -25,8 +24,8 @@ export type FileBlocks = {
   /** What the ids in these blocks mean. */
   readonly keys: LaneKeys;
   readonly blocks: AsyncIterable<Block>;
-  /** Gives rows back whose bytes nobody needs any more. */
-  readonly release: (rows: Rows) => void;
+  /** Gives memory of the last block back, to be filled again: what of it nobody needs any more. */
+  readonly release: (spare: Spare) => void;
 };
 
 /** A thread takes about 50 ms to start: for less than this there is none. */
@@ -97,7 +96,7 @@ type Thread = {
   readonly keys: LaneKeys;
   /** @param onRead is called when the thread is free for the next file */
   readonly read: (file: SourceFile, strict: boolean, onRead: () => void) => AsyncIterable<Block>;
-  readonly release: (rows: Rows) => void;
+  readonly release: (spare: Spare) => void;
   readonly close: () => Promise<void>;
 };
 
@@ -143,6 +142,8 @@ function startThread(): Thread {
   }
 
   const keys = createLaneKeys();
+  /** Of the block that was taken last. */
+  let spare: Spare = { rows: [], copyRows: [] };
   /** Files of which not all blocks were taken. The thread waits until they are; when the run ends, nobody has to. */
   const abandoned: Inbox[] = [];
 
@@ -167,8 +168,12 @@ function startThread(): Thread {
         const message = await next(inbox);
         isOver = message.type === 'failure' || message.block.content !== null;
         if (message.type === 'failure') throw new MoniepointError(message.kind, message.message);
-        post({ type: 'taken' });
-        yield takeOverTexts(keys, fromClone(message.block));
+        try {
+          yield takeOverTexts(keys, fromClone(message.block));
+        } finally {
+          post({ type: 'taken', spare }, buffersOf(spare));
+          spare = { rows: [], copyRows: [] };
+        }
       }
     } finally {
       if (!isOver) abandoned.push(inbox);
@@ -183,9 +188,8 @@ function startThread(): Thread {
       post({ type: 'read', file, strict });
       return take(inbox);
     },
-    release: (rows) => {
-      const { bytes, lines, months } = rows;
-      post({ type: 'release', rows }, [bytes.buffer, lines.buffer, months.buffer] as ArrayBuffer[]);
+    release: ({ rows, copyRows }) => {
+      spare = { rows: [...spare.rows, ...rows], copyRows: [...spare.copyRows, ...copyRows] };
     },
     close,
   };
@@ -194,10 +198,8 @@ function startThread(): Thread {
 /** What came of a file and was not taken yet. */
 type Inbox = { readonly messages: FromLane[]; wake: () => void; readonly onRead: () => void };
 
-/** Between threads a Buffer loses its methods. */
 function fromClone(block: Block): Block {
   const { rows, rejects, content } = block;
-  const withBuffer = <T extends { readonly bytes: Uint8Array }>(one: T) => ({ ...one, bytes: asBuffer(one.bytes) });
   return {
     ...block,
     rows: rows.map(withBuffer),
@@ -205,5 +207,3 @@ function fromClone(block: Block): Block {
     content: content && { ...content, sha256: asBuffer(content.sha256) },
   };
 }
-
-const asBuffer = ({ buffer, byteOffset, length }: Uint8Array) => Buffer.from(buffer, byteOffset, length);

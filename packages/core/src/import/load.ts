@@ -3,8 +3,8 @@ import { type Admission, admit, takeOutExpired } from './admit.ts';
 import type { Run } from './batch.ts';
 import { copyInto } from './copy.ts';
 import type { SourceFile } from './discover.ts';
-import { takeRows } from './encode.ts';
-import type { Block } from './lane.ts';
+import { bytesOf, type Rows } from './encode.ts';
+import { type Block, memoryOf } from './lane.ts';
 import { type Counts, listCounts, noCounts, type Report } from './progress.ts';
 import type { Content } from './read.ts';
 import { COERCION_COPY, REJECT_COPY, type Rejects, setFileId } from './rejects.ts';
@@ -52,7 +52,7 @@ export function createLoader(
 
   async function flush(): Promise<void> {
     await events.pause();
-    waiting.candidates.add(takeRows(admission.candidates));
+    keepCandidates();
     for (const [spool, target] of [
       [waiting.candidates, candidates],
       [waiting.rejects, rejects],
@@ -63,14 +63,26 @@ export function createLoader(
     }
   }
 
+  function keepCandidates(): void {
+    waiting.candidates.add(bytesOf(admission.candidates));
+    admission.candidates.length = 0;
+  }
+
+  /** Where every row is a candidate, none of them waits. */
+  async function sendCandidates(): Promise<void> {
+    const rows = admission.candidates;
+    if (rows.length === 0) return;
+    if (!(await candidates.write(bytesOf(rows)))) rows.bytes = Buffer.alloc(0);
+    rows.length = 0;
+  }
+
   function keepRejects(part: Rejects, fileId: number): void {
     for (const [rows, spool] of [
       [part.rejects, waiting.rejects],
       [part.coercions, waiting.coercions],
     ] as const) {
-      if (rows.length === 0) continue;
       setFileId(rows, fileId);
-      spool.add(takeRows(rows));
+      spool.add(bytesOf(rows));
     }
   }
 
@@ -82,17 +94,16 @@ export function createLoader(
     };
     const { keys, blocks, release } = lanes.read(file);
     const found = await readBlocks(file, blocks, report, refuseAborted, async (block, counts) => {
+      const sent: Rows[] = [];
       for (const rows of block.rows) {
         if (keptFrom !== null) counts.expired += takeOutExpired(rows, keptFrom);
         const fresh = admit(admission, rows, { path: file.path, fileId }, keys);
-        if (fresh.length === 0 || (await events.write(fresh))) release(rows);
-        if (admission.candidates.length > (admission.bulk === null ? 0 : CANDIDATES_BYTES)) {
-          const taken = takeRows(admission.candidates);
-          if (admission.bulk === null) await candidates.write(taken);
-          else waiting.candidates.add(taken);
-        }
+        if (fresh.length === 0 || (await events.write(fresh))) sent.push(rows);
+        if (admission.bulk === null) await sendCandidates();
+        else if (admission.candidates.length > CANDIDATES_BYTES) keepCandidates();
       }
       keepRejects(block.rejects, fileId);
+      release({ ...memoryOf(block), rows: sent });
       if (Object.values(waiting).some((spool) => spool.bytesInMemory() > MAX_BYTES_IN_MEMORY)) await flush();
     });
     refusePastThresholds(file, found.counts, thresholds);

@@ -11,6 +11,8 @@ export const REJECT_COPY =
   'COPY reject (file_id, line, reason, raw_text, raw_bytes, event_ids, said) FROM STDIN (FORMAT binary)';
 /** COPY target of repaired values. */
 export const COERCION_COPY = 'COPY coercion (file_id, line, column_name, raw_text) FROM STDIN (FORMAT binary)';
+const REJECT_COLUMNS = 7;
+const COERCION_COLUMNS = 4;
 
 /**
  * Rejected records and repaired values of a part of a file: counts of all of them, and those to be stored as rows of COPY,
@@ -26,11 +28,14 @@ export type Rejects = {
   coercionsLeft: number;
 };
 
-/** @param before the same file's part before this one */
-export function createRejects(before?: Rejects): Rejects {
+/**
+ * @param before the same file's part before this one
+ * @param spare memory that nobody needs any more, to be filled again
+ */
+export function createRejects(before: Rejects | null, spare: CopyRows[]): Rejects {
   return {
-    rejects: createCopyRows(),
-    coercions: createCopyRows(),
+    rejects: spare.pop() ?? createCopyRows(),
+    coercions: spare.pop() ?? createCopyRows(),
     rejectedByReason: {},
     coercedByColumn: {},
     rejectsLeft: before?.rejectsLeft ?? MAX_STORED_PER_FILE,
@@ -57,8 +62,19 @@ export function addReject(
   const id = fields && parseEventId((fields[0] as string).trim());
   const ids = fields === null ? findIds(record) : id === null ? [] : [id];
   const said = fields !== null && id === null ? saidBut(fields) : null;
-  const raw = isText(record) ? [record, null] : [null, record];
-  addRow(part.rejects, line, reason, [...raw, uuidArray(ids), said && jsonb(said)]);
+  const rows = part.rejects;
+  beginRow(rows, REJECT_COLUMNS, line);
+  putText(rows, reason);
+  if (isText(record)) {
+    putBytes(rows, record);
+    putNull(rows);
+  } else {
+    putNull(rows);
+    putBytes(rows, record);
+  }
+  putIds(rows, ids);
+  if (said === null) putNull(rows);
+  else putJsonb(rows, said);
 }
 
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/gi;
@@ -89,35 +105,14 @@ function saidBut(fields: readonly string[]): Said | null {
   };
 }
 
-const UUID_OID = 2950;
-const UUID_BYTES = 16;
-
-/** PostgreSQL's binary form: dimensions, whether there are nulls, type; of the one dimension length and first index. */
-function uuidArray(ids: readonly string[]): Buffer {
-  const isEmpty = ids.length === 0;
-  const bytes = Buffer.alloc(isEmpty ? 12 : 20 + ids.length * (LENGTH_BYTES + UUID_BYTES));
-  bytes.writeInt32BE(UUID_OID, 8);
-  if (isEmpty) return bytes;
-  bytes.writeInt32BE(1, 0);
-  bytes.writeInt32BE(ids.length, 12);
-  bytes.writeInt32BE(1, 16);
-  let at = 20;
-  for (const id of ids) {
-    at = bytes.writeInt32BE(UUID_BYTES, at);
-    at += bytes.write(id, at, 'hex');
-  }
-  return bytes;
-}
-
-const JSONB_VERSION = 1;
-
-const jsonb = (value: object) => Buffer.concat([Buffer.of(JSONB_VERSION), Buffer.from(JSON.stringify(value))]);
-
 export function addCoercion(part: Rejects, column: CoercedColumn, original: string, line: number): void {
   part.coercedByColumn[column] = (part.coercedByColumn[column] ?? 0) + 1;
   if (part.coercionsLeft === 0) return;
   part.coercionsLeft -= 1;
-  addRow(part.coercions, line, column, [Buffer.from(original)]);
+  const rows = part.coercions;
+  beginRow(rows, COERCION_COLUMNS, line);
+  putText(rows, column);
+  putText(rows, original);
 }
 
 const COUNT_BYTES = 2;
@@ -127,21 +122,55 @@ const LINE_AT = FILE_ID_AT + 4 + LENGTH_BYTES;
 const NAME_AT = LINE_AT + 8;
 const NULL_LENGTH = -1;
 
-/** The file's id, the line, a name of ASCII, and the last columns. */
-function addRow(rows: CopyRows, line: number, name: string, values: readonly (Buffer | null)[]): void {
-  const size = values.reduce((sum, value) => sum + LENGTH_BYTES + (value?.length ?? 0), 0);
-  let at = extend(rows, NAME_AT + LENGTH_BYTES + name.length + size);
-  const { bytes } = rows;
-  bytes.writeInt16BE(3 + values.length, at);
-  bytes.writeInt32BE(4, at + COUNT_BYTES);
-  bytes.writeInt32BE(8, at + LINE_AT - LENGTH_BYTES);
-  bytes.writeBigInt64BE(BigInt(line), at + LINE_AT);
-  bytes.writeInt32BE(name.length, at + NAME_AT);
-  at += NAME_AT + LENGTH_BYTES;
-  at += bytes.write(name, at, 'latin1');
-  for (const value of values) {
-    at = bytes.writeInt32BE(value?.length ?? NULL_LENGTH, at);
-    if (value !== null) at += value.copy(bytes, at);
+/** The file's id, which is written later, and the line. The other columns are put behind them, one after the other. */
+function beginRow(rows: CopyRows, columns: number, line: number): void {
+  const at = extend(rows, NAME_AT);
+  rows.bytes.writeInt16BE(columns, at);
+  rows.bytes.writeInt32BE(4, at + COUNT_BYTES);
+  rows.bytes.writeInt32BE(8, at + LINE_AT - LENGTH_BYTES);
+  rows.bytes.writeBigInt64BE(BigInt(line), at + LINE_AT);
+}
+
+/** @returns where its bytes stand; the buffer may be another one after this */
+function putLength(rows: CopyRows, bytes: number): number {
+  const at = extend(rows, LENGTH_BYTES + bytes);
+  return rows.bytes.writeInt32BE(bytes, at);
+}
+
+function putNull(rows: CopyRows): void {
+  const at = extend(rows, LENGTH_BYTES);
+  rows.bytes.writeInt32BE(NULL_LENGTH, at);
+}
+
+function putBytes(rows: CopyRows, value: Buffer): void {
+  const at = putLength(rows, value.length);
+  value.copy(rows.bytes, at);
+}
+
+function putText(rows: CopyRows, value: string): void {
+  const at = putLength(rows, Buffer.byteLength(value));
+  rows.bytes.write(value, at);
+}
+
+const JSONB_VERSION = 1;
+
+function putJsonb(rows: CopyRows, value: object): void {
+  const text = JSON.stringify(value);
+  const at = putLength(rows, 1 + Buffer.byteLength(text));
+  rows.bytes.write(text, rows.bytes.writeUInt8(JSONB_VERSION, at));
+}
+
+const UUID_OID = 2950;
+const UUID_BYTES = 16;
+
+/** In PostgreSQL's binary form: dimensions, whether there are nulls, type; of the one dimension length and first index. */
+function putIds(rows: CopyRows, ids: readonly string[]): void {
+  const heads = ids.length === 0 ? [0, 0, UUID_OID] : [1, 0, UUID_OID, ids.length, 1];
+  let at = putLength(rows, 4 * heads.length + ids.length * (LENGTH_BYTES + UUID_BYTES));
+  for (const head of heads) at = rows.bytes.writeInt32BE(head, at);
+  for (const id of ids) {
+    at = rows.bytes.writeInt32BE(UUID_BYTES, at);
+    at += rows.bytes.write(id, at, 'hex');
   }
 }
 

@@ -12,7 +12,7 @@ import { join } from 'node:path';
  * for it, they wait in memory.
  */
 export type Spool = {
-  /** Rows of COPY, which are the spool's own from now on. */
+  /** Rows of COPY, which are copied. */
   readonly add: (rows: Buffer) => void;
   /** Bytes that wait in memory. They are few, as long as there is room on disk. */
   readonly bytesInMemory: () => number;
@@ -27,60 +27,71 @@ export type Spool = {
 };
 
 const BLOCK_BYTES = 256 * 1024;
+const NO_BLOCK = Buffer.alloc(0);
 
 /** Where nobody chose with TMPDIR: `/tmp` lies in memory on many systems, and then this would be no flat memory. */
 const PLACES = process.env.TMPDIR === undefined ? ['/var/tmp', tmpdir()] : [tmpdir()];
 
 /** @param places directories for the file, of which the first is taken that can be written to */
 export function createSpool(places: readonly string[] = PLACES): Spool {
-  let inMemory: Buffer[] = [];
-  let memoryBytes = 0;
+  /** What is added next goes here, at `bytesInBlock`; always the same memory while there is room on disk. */
+  let block: Buffer = NO_BLOCK;
+  let bytesInBlock = 0;
+  /** Full blocks that the disk has no room for. */
+  let keptBlocks: Buffer[] = [];
   let file: number | null = null;
   let fileBytes = 0;
   let hasRoom = true;
 
-  function moveToDisk(): void {
-    try {
-      file ??= openUnnamed(places);
-      for (let rows = inMemory[0]; rows !== undefined; rows = inMemory[0]) {
+  function storeBlock(): void {
+    if (hasRoom) {
+      try {
+        file ??= openUnnamed(places);
         // What of it was written before an error is written over, or never read.
-        for (let done = 0; done < rows.length; )
-          done += writeSync(file, rows, done, rows.length - done, fileBytes + done);
-        fileBytes += rows.length;
-        memoryBytes -= rows.length;
-        inMemory.shift();
+        for (let done = 0; done < block.length; )
+          done += writeSync(file, block, done, block.length - done, fileBytes + done);
+        fileBytes += block.length;
+      } catch {
+        hasRoom = false; // a disk that is full or read-only: whoever adds rows sees what is in memory
       }
-    } catch {
-      hasRoom = false; // a disk that is full or read-only: whoever adds rows sees what is in memory
     }
+    if (!hasRoom) {
+      keptBlocks.push(block);
+      block = NO_BLOCK;
+    }
+    bytesInBlock = 0;
   }
 
   function discard(): void {
     if (file !== null) closeSync(file);
     file = null;
     fileBytes = 0;
-    inMemory = [];
-    memoryBytes = 0;
+    keptBlocks = [];
+    bytesInBlock = 0;
   }
 
   return {
     add: (rows) => {
-      if (rows.length === 0) return;
-      inMemory.push(rows);
-      memoryBytes += rows.length;
-      if (hasRoom && memoryBytes > BLOCK_BYTES) moveToDisk();
+      for (let taken = 0; taken < rows.length; ) {
+        if (block.length === 0) block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+        const bytes = rows.copy(block, bytesInBlock, taken);
+        taken += bytes;
+        bytesInBlock += bytes;
+        if (bytesInBlock === block.length) storeBlock();
+      }
     },
-    bytesInMemory: () => memoryBytes,
+    bytesInMemory: () => keptBlocks.length * BLOCK_BYTES + bytesInBlock,
     drain: async (write) => {
-      let block = Buffer.alloc(0);
+      let piece: Buffer = NO_BLOCK;
       for (let at = 0; at < fileBytes; ) {
-        if (block.length === 0) block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, fileBytes));
-        const bytes = readSync(file as number, block, 0, Math.min(block.length, fileBytes - at), at);
+        if (piece.length === 0) piece = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+        const bytes = readSync(file as number, piece, 0, Math.min(piece.length, fileBytes - at), at);
         if (bytes === 0) throw new Error(`A temporary file ended after ${at} of ${fileBytes} bytes`);
         at += bytes;
-        if (!(await write(block.subarray(0, bytes)))) block = Buffer.alloc(0);
+        if (!(await write(piece.subarray(0, bytes)))) piece = NO_BLOCK;
       }
-      for (const rows of inMemory) await write(rows);
+      for (const kept of keptBlocks) await write(kept);
+      if (bytesInBlock > 0 && !(await write(block.subarray(0, bytesInBlock)))) block = NO_BLOCK;
       discard();
     },
     discard,

@@ -24,7 +24,7 @@ async function validate(paths: string[], options: ValidationOptions, isStored = 
     options,
     (event) => events.push(event),
     async (findings) => {
-      rejects.push(...findings.rejects);
+      rejects.push(...findings.rejects.map((one) => ({ ...one, record: Buffer.from(one.record) }))); // its memory is used again
       coercions.push(...findings.coercions);
     },
     new AbortController().signal,

@@ -6,7 +6,7 @@ import { emptyDictionaries, markOf } from './codes.ts';
 import { discover, type SourceFile } from './discover.ts';
 import { ROW_BYTES } from './encode.ts';
 import { addEvent, CONFLICT, createEventIndex, FIRST, forgetEvents } from './event-index.ts';
-import type { Block } from './lane.ts';
+import { type Block, memoryOf } from './lane.ts';
 import { defaultJobs, openLanes } from './lanes.ts';
 import { readBlocks, refusePastThresholds } from './load.ts';
 import { addCounts, type Counts, type FileResult, type ImportResult, noCounts, type Report } from './progress.ts';
@@ -39,8 +39,9 @@ export type FoundCoercion = {
  * Judges files without a database, exactly as an import of the same paths into an empty one would: rules, duplicates,
  * conflicts, thresholds, and files that cannot be loaded.
  *
- * @param take is handed what was found, file after file, and is waited for: nothing of it is kept here. What was found of a
- *   file that passes a threshold or fails in the end was handed on before that is known, and an import would not store it
+ * @param take is handed what was found, file after file, and is waited for: nothing of it is kept here, and the memory of the
+ *   records is used again after that. What was found of a file that passes a threshold or fails in the end was handed on before
+ *   that is known, and an import would not store it
  * @param signal ends the work
  * @returns what an import with --dry-run would
  * @throws MoniepointError `failed` for a path that is not there, `interrupted`
@@ -81,10 +82,10 @@ export async function runValidation(
             if (occurrence !== FIRST) found.duplicate += 1;
             if (occurrence === CONFLICT) found.conflict += 1;
           }
-          release(rows);
         }
         const findings = findingsOf(block, path);
         if (findings.rejects.length > 0 || findings.coercions.length > 0) await take(findings);
+        release(memoryOf(block));
       },
     );
     refusePastThresholds(file, counts, options);
