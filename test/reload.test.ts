@@ -32,7 +32,7 @@ async function createServing() {
   }
   const status = async () => JSON.parse((await run('moniepoint', ['status', '--json'], site, folder)).stdout);
   const outcomes = async () =>
-    (await query<{ outcome: string }>(database, 'SELECT outcome FROM import_run')).map(({ outcome }) => outcome);
+    (await query<{ outcome: string }>(database, 'SELECT outcome FROM import_run ORDER BY run_id')).map(({ outcome }) => outcome);
   return { folder, data, database, site, serve, status, outcomes };
 }
 
@@ -182,8 +182,9 @@ describe('serve --watch', () => {
       await expect.poll(server.total).toBe(volume(n * 100));
     }
     await expect.poll(server.text).toContain('"trigger":"change"');
+    // The last one may be under way still, and is interrupted then.
+    expect(new Set((await outcomes()).slice(0, -1))).toEqual(new Set(['done']));
     server.child.kill('SIGTERM');
     await server.exit;
-    expect(new Set(await outcomes())).toEqual(new Set(['done']));
   });
 });

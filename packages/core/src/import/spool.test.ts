@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createSpool, type Spool } from './spool.ts';
 
 const disk = vi.hoisted(() => ({ bytesLeft: Number.POSITIVE_INFINITY }));
@@ -78,6 +78,9 @@ describe('rows that wait', () => {
   });
 
   it('come back also where the disk became full in the middle of some', async () => {
+    onTestFinished(() => {
+      disk.bytesLeft = Number.POSITIVE_INFINITY;
+    });
     const spool = createSpool([folder]);
     const rows = Array.from({ length: 20 }, (_, n) => Buffer.alloc(90_000, n));
     disk.bytesLeft = 1_000_000;
