@@ -32,7 +32,9 @@ async function createServing() {
   }
   const status = async () => JSON.parse((await run('moniepoint', ['status', '--json'], site, folder)).stdout);
   const outcomes = async () =>
-    (await query<{ outcome: string }>(database, 'SELECT outcome FROM import_run ORDER BY run_id')).map(({ outcome }) => outcome);
+    (await query<{ outcome: string }>(database, 'SELECT outcome FROM import_run ORDER BY run_id')).map(
+      ({ outcome }) => outcome,
+    );
   return { folder, data, database, site, serve, status, outcomes };
 }
 
