@@ -41,6 +41,7 @@ export type Lane = {
 /** Memory of blocks that nobody needs any more. */
 export type Spare = { readonly rows: readonly Rows[]; readonly copyRows: readonly CopyRows[] };
 
+/** All of one block. */
 export const memoryOf = ({ rows, rejects: { rejects, coercions } }: Block): Spare => ({
   rows,
   copyRows: [rejects, coercions],
@@ -58,6 +59,7 @@ export const withBuffer = <T extends { readonly bytes: Uint8Array }>(one: T): T 
   bytes: asBuffer(one.bytes),
 });
 
+/** The same bytes as a Buffer. */
 export const asBuffer = ({ buffer, byteOffset, length }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, length);
 
 /** What rejects and repaired values of most blocks need. Larger memory is let go of: of a file full of rejects it would be 20 MB. */
