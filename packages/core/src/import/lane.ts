@@ -49,9 +49,10 @@ export const memoryOf = ({ rows, rejects: { rejects, coercions } }: Block): Spar
 
 /** What is handed over to another thread instead of being copied. */
 export const buffersOf = ({ rows, copyRows }: Spare): ArrayBuffer[] =>
-  [...rows.flatMap(({ bytes, lines, months }) => [bytes, lines, months]), ...copyRows.map(({ bytes }) => bytes)].map(
-    ({ buffer }) => buffer as ArrayBuffer,
-  );
+  [
+    ...rows.flatMap(({ bytes, lines, months }) => [bytes.buffer, lines.buffer, months.buffer]),
+    ...copyRows.map(({ bytes }) => bytes.buffer),
+  ] as ArrayBuffer[];
 
 /** On its way to another thread a Buffer loses its methods. */
 export const withBuffer = <T extends { readonly bytes: Uint8Array }>(one: T): T & { bytes: Buffer } => ({

@@ -142,7 +142,7 @@ function startThread(): Thread {
   }
 
   const keys = createLaneKeys();
-  /** Of the block that was taken last. */
+  /** What was given back of the block that was taken last. */
   let spare: Spare = { rows: [], copyRows: [] };
   /** Files of which not all blocks were taken. The thread waits until they are; when the run ends, nobody has to. */
   const abandoned: Inbox[] = [];
